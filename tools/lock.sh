@@ -1,0 +1,16 @@
+#!/bin/sh
+# Writes requirements.lock (run time and build) and requirements-dev.lock with hashes and without registry addresses.
+set -eu
+cd "$(dirname "$0")/.."
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT INT TERM
+python3 -m venv "$tools"
+"$tools/bin/pip" install --quiet 'pip-tools==7.6.2'
+compile() {
+    output=$1
+    shift
+    CUSTOM_COMPILE_COMMAND="make lock" "$tools/bin/pip-compile" --quiet --no-emit-index-url --no-emit-trusted-host \
+        --no-emit-find-links --generate-hashes --allow-unsafe --strip-extras "$@" --output-file "$output" pyproject.toml
+}
+compile requirements.lock --extra build
+compile requirements-dev.lock --extra build --extra dev --constraint requirements.lock
