@@ -118,6 +118,15 @@ class Document:
             return model()
         return typing.cast("S", _Reader(self.file).value(node, model, name))
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._sections
+
+    def texts(self, name: str) -> dict[str, str]:
+        """A section whose keys the owner chooses, each with a text. Raises ConfigError."""
+        if name not in self._sections or _is_null(self._sections[name]):
+            return {}
+        return typing.cast("dict[str, str]", _Reader(self.file).value(self._sections[name], dict[str, str], name))
+
     def text(self, name: str, model: Any, default: str) -> str:
         """A top-level key that is a single text; `model` is str or a constrained str. Raises ConfigError."""
         if name not in self._sections:
@@ -146,7 +155,7 @@ class _Reader:
         return found
 
     def value(self, node: yaml.Node, model: Any, key: str) -> Any:
-        """`node` as the type `model`: a Section, tuple of a type, optional, Duration, Size or what msgspec converts."""
+        """`node` as the type `model`: a Section, tuple, dict, optional, Duration, Size or what msgspec converts."""
         model, optional = _without_none(model)
         if optional and _is_null(node):
             return None
@@ -157,6 +166,10 @@ class _Reader:
                 raise self.error(node, key, f"expected a list, got {_describe(node)}")
             item_type = typing.get_args(model)[0]
             return tuple(self.value(item, item_type, f"{key}[{number}]") for number, item in enumerate(node.value))
+        if typing.get_origin(model) is dict:
+            item_type = typing.get_args(model)[1]
+            items = self.mapping(node, key, "a mapping").items()
+            return {name: self.value(item, item_type, _join(key, name)) for name, (_, item) in items}
         return self._scalar(node, model, key)
 
     def _section(self, node: yaml.Node, model: type[Section], key: str) -> Section:
