@@ -24,11 +24,15 @@ class Network(Section, frozen=True):
     interface: InterfaceName | None = None
     router: str | None = None
     router6: str | None = None
+    resolvers: tuple[str, ...] = ()
 
     def problem(self) -> tuple[str, str] | None:
         for key, text, version in (("router", self.router, 4), ("router6", self.router6, 6)):
-            if text is not None and not _is_address(text, version):
+            if text is not None and address_family(text) != version:
                 return key, f"expected an IPv{version} address, got {text!r}"
+        for text in self.resolvers:
+            if address_family(text) is None:
+                return "resolvers", f"expected IP addresses, got {text!r}"
         return None
 
 
@@ -69,8 +73,9 @@ def site_of(document: Document) -> str:
     return document.text("site", SiteName, "home")
 
 
-def _is_address(text: str, version: int) -> bool:
+def address_family(text: str) -> int | None:
+    """4 or 6 for an IP address, None for anything else."""
     try:
-        return ipaddress.ip_address(text).version == version
+        return ipaddress.ip_address(text).version
     except ValueError:
-        return False
+        return None
