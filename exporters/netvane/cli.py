@@ -1,0 +1,45 @@
+"""The one command: ``netvane COMMAND …``. Each brings its own flags; its module is imported when it is called."""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+import netvane
+
+# command -> (module with main(argv) -> exit code, what it does)
+COMMANDS = {
+    "up": ("netvane.up.command", "run everything: exporters, Prometheus, Alertmanager, node exporter"),
+    "latency": ("netvane.latency.command", "exporter: probes of the router and of targets"),
+    "raw": ("netvane.raw.command", "the privileged helper: path traces, passive listener"),
+    "events": ("netvane.common.command", "search the events of an exporter"),
+    "render": ("netvane.up.render_command", "write the configuration of Prometheus and Alertmanager"),
+    "check-config": ("netvane.up.check", "check the whole of netvane.yml"),
+    "test-alert": ("netvane.up.testalert", "send a test alert through every receiver"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns 0 fine, 1 a fault at run time, 2 a bad command line or configuration."""
+    arguments = sys.argv[1:] if argv is None else argv
+    name = arguments[0] if arguments else ""
+    if name == "--version":
+        print(f"netvane {netvane.__version__}")
+        return 0
+    if name not in COMMANDS:
+        wanted_help = name in {"-h", "--help", "help"}
+        print(_usage(), file=sys.stdout if wanted_help else sys.stderr)
+        return 0 if wanted_help else 2
+    command: Callable[[list[str]], int] = import_module(COMMANDS[name][0]).main
+    try:
+        return command(arguments[1:])
+    except KeyboardInterrupt:
+        return 130
+
+
+def _usage() -> str:
+    lines = [f"  {name:<14}{purpose}" for name, (_, purpose) in COMMANDS.items()]
+    return "usage: netvane COMMAND [flags]; netvane COMMAND --help\n\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
