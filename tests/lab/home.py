@@ -47,6 +47,7 @@ table inet home {
 DNSMASQ = f"""
 interface=lan
 bind-dynamic
+pid-file=
 no-resolv
 no-hosts
 server={at.RESOLVER4}

@@ -94,11 +94,18 @@ class Rack:
         return made
 
 
-def sweep() -> None:
-    """Remove what dead owners left behind."""
+@contextlib.contextmanager
+def sweep_lock() -> Iterator[None]:
+    """Whoever has it sweeps alone."""
     RECORDS.mkdir(parents=True, exist_ok=True)
     with (RECORDS / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def sweep() -> None:
+    """Remove what dead owners left behind."""
+    with sweep_lock():
         for directory in RECORDS.glob("nv*-*"):
             if not _owner_lives(directory):
                 _remove(directory)

@@ -5,23 +5,25 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from tests.lab.home import Home
 from tests.lab.netns import NETNS, NETNS_ETC
 from tests.lab.processes import PYTHON_ENV, CommandError, run, start_time
-from tests.lab.rack import RECORDS, Rack
+from tests.lab.rack import RECORDS, Rack, sweep_lock
 from tests.lab.wait import eventually
 
 pytestmark = pytest.mark.lab
 
 # Builds a home with everything in it, says so, and then does what its argument says.
 OWNER = """
-import sys, time
+import signal, sys, time
 from tests.lab.home import Home
 from tests.lab.rack import interrupt_on_sigterm
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may have it ignored
 interrupt_on_sigterm()
 with Home(gadgets=1, wan_cable=True) as home:
     home.mon.start("sh -c 'setsid sleep 600 & exec sleep 600'")
@@ -59,7 +61,14 @@ class Owner:
         self.prefix, outside = self.popen.stdout.readline().split()
         self.outside = int(outside)
 
-    def finish(self) -> str:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.popen.kill()
+        self.popen.communicate()
+
+    def last_words(self) -> str:
         return self.popen.communicate(timeout=30)[1]
 
 
@@ -83,28 +92,25 @@ def test_the_machine_stays_as_it_was() -> None:
     ids=["exception", "Ctrl-C", "SIGTERM"],
 )
 def test_an_owner_that_ends_early_takes_all_with_it(end: str, number: int | None, last_words: str) -> None:
-    owner = Owner(end)
-    if number is not None:
-        owner.popen.send_signal(number)
-    assert last_words in owner.finish()
+    with Owner(end) as owner:
+        if number is not None:
+            owner.popen.send_signal(number)
+        assert last_words in owner.last_words()
     assert remains(owner.prefix) == []
     assert start_time(owner.outside) is None
 
 
 def test_what_a_killed_owner_left_is_removed_by_the_next_run() -> None:
     before = machine_network()
-    owner = Owner("sleep")
-    with Rack():
-        assert remains(owner.prefix), "a living owner's things are left alone"
-    owner.popen.kill()
-    owner.finish()
-    left = remains(owner.prefix)
-    members = [
-        pid
-        for path in NETNS.glob(f"{owner.prefix}-*")
-        for pid in run(["ip", "netns", "pids", path.name]).stdout.split()
-    ]
-    assert left
+    with Owner("sleep") as owner:
+        with Rack():
+            assert remains(owner.prefix), "a living owner's things are left alone"
+        with sweep_lock():  # another run must not be the next one
+            owner.popen.kill()
+            owner.popen.wait()
+            left = [path.name for path in NETNS.glob(f"{owner.prefix}-*")]
+            members = [pid for name in left for pid in run(["ip", "netns", "pids", name]).stdout.split()]
+    assert len(left) == 7
     assert len(members) >= 2
     with Rack():
         pass
