@@ -68,19 +68,25 @@ class Server:
         self._refused: Counter[str] = Counter()
         self._connections: set[asyncio.Task[None]] = set()
         self._traces = 0
+        self._closed = False
 
     async def run(self, listening: socket.socket) -> None:
         """Serve until cancelled; then every connection is closed."""
-        server = await asyncio.start_unix_server(self._connected, sock=listening, limit=MAX_REQUEST_BYTES)
+        limit = MAX_REQUEST_BYTES - 1  # asyncio does not count the newline
+        server = await asyncio.start_unix_server(self._connected, sock=listening, limit=limit)
         try:
             await asyncio.get_running_loop().create_future()
         finally:
             server.close()
+            self._closed = True
             for task in self._connections:
                 task.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:  # accepted in the moment of stopping
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._serve(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
