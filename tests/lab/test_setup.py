@@ -4,6 +4,7 @@ A package made here has a service as Debian's Prometheus has: enabled and starte
 in a mount namespace of the test takes all writes; nothing of this machine changes.
 """
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -46,16 +47,18 @@ update-rc.d {NAME} defaults >/dev/null
 invoke-rc.d {NAME} start || exit 1
 if [ -e /hook ]; then . /hook; fi
 """
-# $1: the overlay's directory; $2: a script for inside.
+# $1: the overlay's directory; $2: the repository; $3: a script for inside.
 OVERLAY = """
 set -eu
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+cp -r "$2" "$1/root/repository"
+chmod -R a+rX "$1/root/repository"
 for name in dev proc; do mount --rbind "/$name" "$1/root/$name"; done
 mount -t tmpfs tmpfs "$1/root/run"
 mkdir "$1/root/run/lock"
-exec chroot "$1/root" sh -euc "$2"
+exec chroot "$1/root" sh -euc "$3"
 """
 
 
@@ -80,6 +83,7 @@ def repository(tmp_path: Path) -> Path:
     digest, size = sha256(here / "package.deb"), (here / "package.deb").stat().st_size
     (here / "Packages").write_text(f"{CONTROL}Filename: ./package.deb\nSize: {size}\nSHA256: {digest}\n")
     (here / "packages.txt").write_text(f"# for a test\ndpkg\n{NAME}\n")
+    shutil.copy(ROOT / "tools/setup.sh", here)
     return here
 
 
@@ -96,27 +100,14 @@ class Machine:
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         before = f"""
             rm -f /etc/apt/sources.list /etc/apt/sources.list.d/* {POLICY} /started
-            cp -r {self._repository} /repository
-            chmod -R a+rX /repository
             echo 'deb [trusted=yes] file:/repository ./' >/etc/apt/sources.list
             rm -f /sbin/runlevel
             printf '#!/bin/sh\\necho N 2\\n' >/sbin/runlevel  # a running machine, in invoke-rc.d's eyes
             chmod 755 /sbin/runlevel
         """
+        inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", OVERLAY, "sh"]
         return subprocess.run(
-            [
-                "unshare",
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "sh",
-                "-c",
-                OVERLAY,
-                "sh",
-                self._overlay,
-                before + script,
-            ],
+            [*inside, self._overlay, self._repository, before + script],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -133,12 +124,14 @@ class Machine:
 
 @pytest.fixture
 def machine(repository: Path, tmp_path: Path) -> Machine:
+    if parts := [name for name in ("/etc", "/usr", "/var") if Path(name).is_mount()]:
+        pytest.skip(f"an overlay over / does not hold {', '.join(parts)}: file systems of their own here")
     overlay = tmp_path / "overlay"
     overlay.mkdir()
     return Machine(repository, overlay)
 
 
-SETUP = f"{ROOT}/tools/setup.sh /repository/packages.txt"
+SETUP = "/repository/setup.sh /repository/packages.txt"
 LOOK = f"""
     dpkg-query --show --showformat='${{db:Status-Status}}\\n' {NAME}
     for path in /started {LINK} {POLICY}; do if [ -e "$path" ] || [ -L "$path" ]; then echo "$path"; fi; done
