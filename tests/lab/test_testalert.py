@@ -2,10 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope
 
+from netvane.common.settings import load
+from netvane.up.rehearsal import mail_refusal
+from netvane.up.settings import Mail, Notify
 from netvane.up.testalert_command import main
 from tests.lab.alertmanager import HOST, URL, AlertmanagerMachine, alertmanager_machine
 from tests.lab.certificate import make_certificate
@@ -38,17 +43,18 @@ def test_every_receiver_gets_one_message_and_no_second(
     machine: AlertmanagerMachine, webhook: WebhookSink, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with SmtpSink(machine.namespace, HOST) as smtp, WebhookSink(machine.namespace, HOST, 9098) as beats:
-        machine.configure({"mail": MAIL, "webhook": {"url": webhook.url}, "heartbeat": {"url": beats.url}})
+        mail_to_two = {**MAIL, "to": ["me@example.org", "you@example.org"]}
+        machine.configure({"mail": mail_to_two, "webhook": {"url": webhook.url}, "heartbeat": {"url": beats.url}})
         machine.start()
         assert run(machine) == 0
         assert capsys.readouterr().out.splitlines() == [
-            f"mail (me@example.org through {HOST}:587): accepted",
+            f"mail (me@example.org, you@example.org through {HOST}:587): accepted",
             f"webhook (http://{HOST}:9099): accepted",
             f"heartbeat (http://{HOST}:9098): accepted",
         ]
         (mail,) = smtp.mails
         assert mail.subject == "[cabin] Netvane's test alert for mail"
-        assert mail.recipients == ("me@example.org",)
+        assert mail.recipients == ("me@example.org", "you@example.org")
         assert "Nothing is wrong" in mail.text
         assert [message["receiver"] for message in webhook.messages] == ["test-webhook"]
         assert [message["receiver"] for message in beats.messages] == ["test-heartbeat"]
@@ -81,6 +87,33 @@ def test_starttls_and_password_from_a_file(
         assert len(smtp.mails) == 1
 
 
+def test_tls_from_the_first_byte_on_port_465(
+    machine: AlertmanagerMachine, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path, f"IP:{HOST}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
+    got: list[bytes] = []
+
+    class Handler:
+        async def handle_DATA(self, _server: SMTP, _session: object, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
+            got.append(envelope.original_content or b"")
+            return "250 recorded"
+
+    server = Controller(Handler(), HOST, 465, ssl_context=certificate.server_context())
+    machine.namespace.call(server.start)  # its thread is born in the namespace, and stays there
+    try:
+        machine.configure({"mail": {**MAIL, "smarthost": f"{HOST}:465", "require_tls": True}})
+        machine.start(env={"SSL_CERT_FILE": str(certificate.certificate)})
+        assert run(machine) == 0, capsys.readouterr().out
+        assert len(got) == 1
+        # And the rehearsal takes the same way.
+        mail = load(machine.config).section("notify", Notify).mail
+        assert mail is not None
+        assert machine.namespace.call(lambda: mail_refusal(mail)) is None
+    finally:
+        server.stop()
+
+
 def test_an_untrusted_certificate_is_named_as_the_reason(
     machine: AlertmanagerMachine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +123,39 @@ def test_an_untrusted_certificate_is_named_as_the_reason(
         machine.start()
         assert run(machine) == 1
     assert "refused: self-signed certificate" in capsys.readouterr().out.replace("self signed", "self-signed")
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # aiosmtpd is right: that is the test
+def test_what_the_rehearsal_says_of_a_mail_server(machine: AlertmanagerMachine, tmp_path: Path) -> None:
+    elsewhere = "198.51.100.25"
+    machine.namespace.ip(f"addr add {elsewhere}/32 dev lo")
+    password = tmp_path / "mail.password"
+    password.write_text("secret")
+
+    class Choosy:
+        async def handle_RCPT(  # noqa: N802 - aiosmtpd's
+            self, _server: SMTP, _session: object, envelope: Envelope, address: str, _options: list[str]
+        ) -> str:
+            envelope.rcpt_tos.append(address)
+            return "250 fine" if address.startswith("me@") else "550 5.1.1 nobody of that name"
+
+    def refusal(**settings: Any) -> str | None:
+        mail = Mail(**{**MAIL, "to": ("me@example.org",), **settings})
+        return machine.namespace.call(lambda: mail_refusal(mail))
+
+    choosy = Controller(Choosy(), HOST, 587)
+    machine.namespace.call(choosy.start)
+    try:
+        assert refusal() is None
+        assert refusal(to=("me@example.org", "you@example.org")) == "550 5.1.1 nobody of that name"
+        assert refusal(require_tls=True) == "the server does not offer STARTTLS, but require_tls is true"
+    finally:
+        choosy.stop()
+    with SmtpSink(machine.namespace, elsewhere, users={"vane": "secret"}) as smtp:
+        login = {"smarthost": f"{elsewhere}:587", "username": "vane", "password_file": password}
+        assert refusal(**login) == "a password is not sent without TLS: set require_tls to true"
+        assert smtp.mails == []
+    assert refusal(smarthost=f"{elsewhere}:9") == "Connection refused"
 
 
 def test_refusals_say_why_and_the_others_are_still_tried(
