@@ -1,6 +1,7 @@
 """Whether a part can have its port, and who has it otherwise.
 
-Sources: netdevice(7), proc(5) for /proc/net/tcp and /proc/PID/fd, cgroups(7) for the unit that systemd started a process for.
+Sources: netdevice(7); proc(5) for /proc/net/tcp and /proc/PID/fd; cgroups(7) for the unit that systemd started a
+process for.
 """
 
 import contextlib
