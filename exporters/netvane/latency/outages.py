@@ -1,0 +1,58 @@
+"""Outages: one record from the first probe that missed to the first good one that lasted. Pure.
+
+An outage opens with a verdict in `OUTAGES`, beginning at the moment the evidence says things went silent. It closes
+when `ok` (or a mere warning) has held for `CLOSE_SECONDS`, and its end is the first of that `ok`. What breaks again
+before that is the same outage, flapping; its culprit is the nearest segment that was ever to blame.
+"""
+
+from dataclasses import dataclass, replace
+
+from netvane.common.clock import NANOSECONDS
+from netvane.latency.verdict import NAMES, OUTAGES, Verdict
+
+CLOSE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Times are wall clock nanoseconds. `spells` counts how often it broke; `end_ns` is None while it lasts."""
+
+    culprit: str
+    start_ns: int
+    end_ns: int | None = None
+    spells: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The open outage, and since when it has been good again (wall and monotonic ns), None while it is not."""
+
+    outage: Outage | None = None
+    good_since: tuple[int, int] | None = None
+
+
+def step(state: State, verdict: Verdict, since_ns: int, monotonic_ns: int) -> tuple[State, Outage | None]:
+    """The state after `verdict` was found at that moment, and an outage that this closed.
+
+    `since_ns` is when the evidence for the verdict began (wall clock): the first missed probe, or the first good one.
+    """
+    outage = state.outage
+    if verdict.name in OUTAGES:
+        if outage is None:
+            return State(Outage(verdict.name, since_ns)), None
+        spells = outage.spells + (state.good_since is not None)
+        return State(replace(outage, culprit=nearer(outage.culprit, verdict.name), spells=spells)), None
+    if outage is None:
+        return state, None
+    if state.good_since is None:
+        return State(outage, (since_ns, monotonic_ns)), None
+    # How long is measured by the monotonic clock, when by the wall: a clock that is set closes nothing early.
+    if monotonic_ns - state.good_since[1] < CLOSE_SECONDS * NANOSECONDS:
+        return state, None
+    return State(), replace(outage, end_ns=max(state.good_since[0], outage.start_ns))
+
+
+def nearer(one: str, other: str) -> str:
+    """The segment that is nearer to home."""
+    names = list(map(str, NAMES))
+    return min(one, other, key=names.index)
