@@ -155,7 +155,7 @@ def window(rtt: float | None, count: int = 60, *, into: Window | None = None, st
 def test_loss_is_counted_over_probes_that_were_due() -> None:
     lossy, now = window(0.02, 50)
     window(None, 5, into=lossy, start=50)
-    assert lossy.counts(now + 5 * NANOSECONDS) == (55, 5)
+    assert lossy.counts(now + 6 * NANOSECONDS) == (55, 5)
     assert lossy.counts(50 * NANOSECONDS + NANOSECONDS) == (50, 0)
 
 
