@@ -136,7 +136,7 @@ class LokiSink:
                     f"{_rfc3339(ts)}, oldest acceptable timestamp is: {cutoff}',\n"
                     for ts in behind[:10]
                 )
-                complaint = f"{listed}user 'fake', total ignored: {len(behind)} out of {len(stream['values'])}"
+                complaint = f"{listed}user 'fake', total ignored: {len(behind)} out of {len(behind) + len(accepted)}"
                 if behaviour.terse:
                     complaint = "entry too far behind"
         return complaint
@@ -174,7 +174,9 @@ class _Server(ThreadingHTTPServer):
                 continue
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # clients that are killed, or give up, are what tests are about
+        if not isinstance(
+            sys.exception(), ConnectionError
+        ):  # clients that are killed, or give up, are what tests are about
             super().handle_error(request, client_address)
 
 

@@ -114,7 +114,7 @@ class Shipper:
                 if batch is None:
                     self._wake.wait()
                 else:
-                    deliver(batch.rows, self._push, self._tally)
+                    self._deliver(batch)
                     self._confirm(batch)
         self._outbox.close()
         self._loki.close()
@@ -125,6 +125,12 @@ class Shipper:
                 return self._outbox.next_batch(BATCH_ROWS, BATCH_BYTES)
             except sqlite3.Error as error:
                 self._pause("database", str(error))
+
+    def _deliver(self, batch: Batch) -> None:
+        before = self._tally.set_aside.total()
+        deliver(batch.rows, self._push, self._tally)
+        if count := self._tally.set_aside.total() - before:
+            log.warning("events not taken by Loki; the store keeps them", events=count, answer=self._tally.complaint)
 
     def _confirm(self, batch: Batch) -> None:
         """Wait until the cursor is committed, however long the disk is full. Raises _StoppedError."""
