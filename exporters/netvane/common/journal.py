@@ -1,7 +1,9 @@
 """What an exporter has to have events: its store, the shipper to Loki, and the socket that the command line asks."""
 
 import asyncio
+import contextlib
 import socket
+import sqlite3
 from collections.abc import Callable, Iterable
 
 from netvane.common import events_metrics, settings
@@ -9,7 +11,8 @@ from netvane.common.config import Document
 from netvane.common.control import ControlError, ControlServer, events_handler, socket_path
 from netvane.common.event_file import StoreError
 from netvane.common.event_inbox import Limits
-from netvane.common.event_schema import Event
+from netvane.common.event_schema import Event, Kind
+from netvane.common.event_search import Query
 from netvane.common.events import EventStore, event_file_of
 from netvane.common.loki import Shipper, shipper_for
 from netvane.common.metrics import Metric
@@ -73,6 +76,18 @@ class Journal:
         """Store `event` as of now; never waits, never raises."""
         if self._store is not None:
             self._store.append(event, mac=mac, device_name=device_name)
+
+    async def newest(self, event: Kind) -> bytes | None:
+        """The body of the newest event of that kind; None where there is none, or the store cannot be read."""
+        store = self._store
+
+        def search() -> bytes | None:
+            with contextlib.suppress(sqlite3.Error):
+                if store is not None:
+                    return next((body.encode() for body in store.search(Query(event=event, limit=1))), None)
+            return None
+
+        return await asyncio.to_thread(search)
 
     def collect(self) -> Iterable[Metric]:
         return () if self._store is None else events_metrics.collect(self._store, self._shipper)

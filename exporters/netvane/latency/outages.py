@@ -24,6 +24,16 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """Since the exporter started, and the last outage that is known of (wall clock ns; 0: none)."""
+
+    count: dict[str, int]
+    seconds: dict[str, float]
+    last_start_ns: int = 0
+    last_end_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """The open outage, and since when it has been good again (wall and monotonic ns), None while it is not."""
 
@@ -56,3 +66,15 @@ def nearer(one: str, other: str) -> str:
     """The segment that is nearer to home."""
     names = list(map(str, NAMES))
     return min(one, other, key=names.index)
+
+
+def counted(totals: Totals, closed: Outage) -> Totals:
+    """`totals` with an outage that has ended."""
+    assert closed.end_ns is not None  # noqa: S101 - it has ended
+    seconds = (closed.end_ns - closed.start_ns) / NANOSECONDS
+    return Totals(
+        {**totals.count, closed.culprit: totals.count.get(closed.culprit, 0) + 1},
+        {**totals.seconds, closed.culprit: totals.seconds.get(closed.culprit, 0.0) + seconds},
+        closed.start_ns,
+        closed.end_ns,
+    )

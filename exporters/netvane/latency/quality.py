@@ -56,6 +56,10 @@ class Window:
         self._answers += 1
         self._learn(rtt_seconds)
 
+    def forget(self) -> None:
+        """Begin the minute anew; what is usual stays known."""
+        self._probes.clear()
+
     def _learn(self, rtt_seconds: float) -> None:
         """A running median: up a little for a slower answer, down a little for a faster one, however far off."""
         if self.usual_seconds is None:
