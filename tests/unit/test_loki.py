@@ -312,6 +312,20 @@ def test_deletion_that_overtakes_the_shipper_is_counted(tmp_path: Path, sink: Lo
         assert never_arrived <= store.stats().deleted_unshipped <= never_arrived + 4096
 
 
+def test_deletion_counts_as_a_loss_only_while_somebody_ships(tmp_path: Path, sink: LokiSink) -> None:
+    sink.behaviour = Behaviour(status=503)
+    limits = Limits(batch_seconds=0.0, max_bytes=300_000)
+    with running_store(tmp_path / "events.db", limits=limits) as store:
+        with shipping(store, sink.url), shipping(store, sink.url):  # as when one follows the other at a reload
+            pass
+        append(store, 0, 3000)
+        eventually(lambda: store.stats().deleted["size"] > 0)
+        assert store.stats().deleted_unshipped == 0
+        with shipping(store, sink.url):
+            append(store, 0, 3000)
+            eventually(lambda: store.stats().deleted_unshipped > 0)
+
+
 def test_nothing_left_to_ship_is_nothing_pending(tmp_path: Path, sink: LokiSink) -> None:
     """Also where the newest events were deleted before they could be shipped."""
     path = tmp_path / "events.db"
