@@ -220,6 +220,9 @@ def test_what_it_cannot_start_with_is_one_line(home: Home, tmp_path: Path) -> No
     assert refused(home, "--netns=no-such", code=1).startswith(
         "netvane up: no network namespace 'no-such'; there are: "
     )
+    home.mon.ip("link set lo down")
+    assert refused(home, code=1).startswith("netvane up: the loopback interface is down")
+    home.mon.ip("link set lo up")
     closed = tmp_path / "closed"
     closed.mkdir()
     tmp_path.chmod(0o700)

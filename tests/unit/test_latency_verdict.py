@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from netvane.common.clock import NANOSECONDS
 from netvane.latency import outages, quality
 from netvane.latency.outages import CLOSE_SECONDS, Outage, State
-from netvane.latency.quality import Degradation, SegmentFigures, Window
+from netvane.latency.quality import Degradation, SegmentFigures, Settling, Window
 from netvane.latency.verdict import NAMES, Evidence, Ping, Resolver, Sites, Verdict, judge
 
 ALIVE = Ping("alive", 0, None, ever_answered=True)
@@ -190,6 +190,19 @@ def test_the_first_segment_that_shows_it_is_where_it_begins() -> None:
     assert (found.segment, found.loss) == ("isp", 0.1)
     assert quality.assess([good], 3.0) == Degradation("dns", 0.0, 3.0, None)
     assert quality.assess([good], 0.5) is None
+
+
+def test_a_degradation_is_believed_when_it_has_settled() -> None:
+    settling, far, near = Settling(), Degradation("upstream", 0.1, None, None), Degradation("router", 0.1, None, None)
+    seconds = iter(range(100))
+
+    def step(found: Degradation | None) -> Degradation | None:
+        return settling.step(found, next(seconds) * NANOSECONDS)
+
+    assert [step(far), step(near), step(near), step(near)] == [None] * 4
+    assert step(near) == near
+    assert [step(None), step(near), step(far)] == [near] * 3
+    assert [step(None) for _ in range(4)] == [near, near, near, None]
 
 
 # Outages

@@ -26,7 +26,7 @@ from netvane.common.loki import Backoff, Shipper, shipper_for
 from netvane.common.loki_http import LokiHttp
 from netvane.common.settings import Loki
 from tests.clock import FakeClock
-from tests.eventkit import EAGER, MAC, SAMPLES, dns, eventually, found, running_store, verdict
+from tests.eventkit import CHILD, EAGER, MAC, SAMPLES, dns, eventually, found, running_store, verdict
 from tests.lokisink import Behaviour, LokiSink
 
 LABELS = {"site": "home", "host": "pi", "job": "netvane"}
@@ -441,11 +441,40 @@ def test_metrics(store: EventStore, sink: LokiSink) -> None:
     assert abs(now["netvane_loki_last_success_timestamp_seconds"] - time.time()) < 60
 
 
+QUEUEING = """
+import re, sys
+from pathlib import Path
+from tests.eventkit import SAMPLES, eventually, running_store
+from tests.unit.test_loki import shipping
+with running_store(Path(sys.argv[1])) as store, shipping(store, sys.argv[2], deadline_seconds=0.5) as shipper:
+    for number in range(100_001):
+        done = store.append_confirmed(SAMPLES["dns"])
+        if number % 5000 == 0:
+            assert done.result(60)
+    eventually(lambda: shipper.stats().retries["timeout"] >= 3)
+    assert shipper.stats().pending == 100_001
+    print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def test_memory_is_bounded_while_the_sink_hangs(tmp_path: Path, sink: LokiSink) -> None:
+    sink.behaviour = Behaviour(hang=True)
+    output = subprocess.run(
+        [sys.executable, "-c", QUEUEING, str(tmp_path / "events.db"), sink.url],
+        env=CHILD,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=150,
+    ).stdout
+    assert int(output) < 100 * 1024
+
+
 @contextmanager
 def sink_process(journal: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A sink that can be killed, and its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.lokisink", "--journal", journal, "--port", str(port)],
+        env=CHILD,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -506,7 +535,7 @@ def test_kill_9_of_the_shipper(tmp_path: Path) -> None:
         for crash in range(1, crashes + 1):
             process = subprocess.Popen(
                 [sys.executable, "-c", SHIPPING, str(path), url],
-                env={"PYTHONPATH": "exporters:."},
+                env=CHILD,
                 stdout=subprocess.PIPE,
                 text=True,
             )

@@ -163,7 +163,7 @@ class Writer:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = event_file.open_database(self._path, self._clock.wall_ns())
+            self._connection = event_file.open_or_replace(self._path, self._clock.wall_ns())
             self.kept_aside = event_file.kept_aside(self._path)
             self.last_id = _last_id(self._connection)
             self.file_bytes = event_retention.file_bytes(self._connection)

@@ -1,4 +1,4 @@
-"""Keeps what the probes found and lays it out as the evidence for the verdict: pure, fed with results and moments."""
+"""Keeps what the probes found and lays it out as the evidence for the verdict: fed with results and moments, no I/O."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from statistics import median
 from netvane.common.clock import NANOSECONDS
 from netvane.latency import quality
 from netvane.latency.prober import Target
-from netvane.latency.quality import Degradation
+from netvane.latency.quality import Degradation, Settling
 from netvane.latency.series import Series
 from netvane.latency.verdict import Evidence, Ping, Resolver, Sites
 
@@ -50,6 +50,7 @@ class Observations:
     _resolvers: dict[str, _Asked] = field(default_factory=dict)
     _sites: dict[str, tuple[int, bool]] = field(default_factory=dict)
     _captive: tuple[int, bool] | None = None
+    _settling: Settling = field(default_factory=Settling)
 
     def resolvers_are(self, names: Iterable[str]) -> None:
         """Forget resolvers that are no longer asked."""
@@ -134,7 +135,7 @@ class Observations:
             ]
             if answering:
                 segments.append(quality.figures(segment, [series.window for series in answering], now_ns))
-        return quality.assess(segments, self.dns_seconds(now_ns))
+        return self._settling.step(quality.assess(segments, self.dns_seconds(now_ns)), now_ns)
 
 
 def _pings(snapshot: Snapshot, now_ns: int, role: str, family: int | None = None) -> tuple[Ping, ...]:

@@ -21,6 +21,7 @@ USUAL_GAIN = 1 / 600  # a running median over about ten minutes of probes at 1/s
 RISE_SECONDS = 0.05
 RISE_FACTOR = 2.0
 SLOW_DNS_SECONDS = 1.0
+SETTLE_SECONDS = 3.0
 
 
 class Degradation(NamedTuple):
@@ -90,6 +91,28 @@ class Window:
 
 def _is_due(sent_ns: int, now_ns: int) -> bool:
     return now_ns - sent_ns > ANSWER_SECONDS * NANOSECONDS
+
+
+@dataclass(slots=True)
+class Settling:
+    """Believes a degradation, another segment for it, or its end only once it has stood for some seconds.
+
+    A delay near home shows in every segment behind it, and not everywhere in the same second.
+    """
+
+    believed: Degradation | None = None
+    _segment: str | None = None
+    _since_ns: int = 0
+
+    def step(self, found: Degradation | None, now_ns: int) -> Degradation | None:
+        """What to believe at `now_ns`, given what was found."""
+        segment = found.segment if found else None
+        if segment != self._segment:
+            self._segment, self._since_ns = segment, now_ns
+        same = segment == (self.believed.segment if self.believed else None)
+        if same or now_ns - self._since_ns >= SETTLE_SECONDS * NANOSECONDS:
+            self.believed = found
+        return self.believed
 
 
 class SegmentFigures(NamedTuple):
