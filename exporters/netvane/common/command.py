@@ -43,12 +43,8 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     except SystemExit as leave:  # argparse has said what is wrong
         return int(leave.code or 0)
     try:
-<<<<<<< HEAD
         place = place_of(options)
-        _print(ask_or_open(options.exporter, query, place.data_dir, place.run_dir, clock), options)
-=======
-        _print(ask_or_open(options.exporter, query, options.data_dir, options.run_dir), options)
->>>>>>> main
+        _print(ask_or_open(options.exporter, query, place.data_dir, place.run_dir), options)
     except BrokenPipeError:  # `| head` has seen enough; the interpreter's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ConfigError as error:

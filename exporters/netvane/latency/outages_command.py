@@ -104,7 +104,7 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     try:
         place = place_of(options)
         query = Query(since=since, event="outage")
-        rows = rows_of(ask_or_open("latency", query, place.data_dir, place.run_dir, clock), now)
+        rows = rows_of(ask_or_open("latency", query, place.data_dir, place.run_dir), now)
         text = {"text": lambda: as_text(rows, since, now), "csv": lambda: as_csv(rows), "json": lambda: as_json(rows)}
         sys.stdout.write(text[options.format]())
         sys.stdout.flush()
