@@ -23,7 +23,9 @@ def test_buckets_are_cumulative_and_their_edges_inside() -> None:
     for rtt in (0.001, 0.01, 0.02, 5.0):
         series.probe_sent(0)
         series.answered(0, rtt, 7)
-    families = {family.name: family for family in metrics.probes([(Target("far", "target", 4, None, SECOND), series)])}
+    families = {
+        family.name: family for family in metrics.probes([(Target("far", "target", 4, None, SECOND), series)], {})
+    }
     buckets = [
         (sample.labels["le"], sample.value)
         for sample in families["netvane_probe_rtt_seconds"].samples
