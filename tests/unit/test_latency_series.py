@@ -135,7 +135,7 @@ def test_the_number_of_series_is_bounded() -> None:
     with pytest.raises(ConfigError, match="series, more than 2400: fewer targets or buckets"):
         settings(targets)
     bare = """
-  buckets: [0.001, 0.01, 0.1, 0.5, 2]
+  buckets: [0.001, 0.01, 0.1, 1]
   anchors: []
   dns: {interval: null, tcp_interval: null, dot_interval: null}
   sites: {interval: null}
