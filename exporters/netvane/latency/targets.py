@@ -76,7 +76,7 @@ class Targets:
                 interval_ns = fast if number < FAST_ANCHORS else slow
                 targets.append(Target(anchor.name, "anchor", 4, anchor.ipv4, interval_ns))
             if anchor.ipv6 is not None and self._has_ipv6:
-                targets.append(Target(f"{anchor.name}6", "anchor", 6, anchor.ipv6, slow))
+                targets.append(Target(f"{anchor.name}-v6", "anchor", 6, anchor.ipv6, slow))
         for target in settings.targets:
             interval_ns = fast if target.interval is None else round(target.interval * NANOSECONDS)
             address = self._addresses.get(target.name)
