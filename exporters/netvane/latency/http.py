@@ -16,7 +16,7 @@ from netvane.latency import tcp
 
 MAX_BODY = 256 * 1024
 _CHUNK = 16 * 1024
-PHASES = ("resolve", "connect", "tls", "first_byte", "transfer")
+MALFORMED = (h11.RemoteProtocolError, asyncio.IncompleteReadError, UnicodeError)
 
 
 class Page(NamedTuple):
@@ -51,7 +51,7 @@ async def get(url: SplitResult, address: str, deadline_seconds: float, context: 
         outcome = "timeout"
     except ssl.SSLError:
         outcome = "tls"
-    except (h11.RemoteProtocolError, asyncio.IncompleteReadError, UnicodeError):
+    except MALFORMED:
         outcome = "malformed"
     except _TooLarge:
         outcome = "too_large"
