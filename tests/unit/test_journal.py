@@ -39,9 +39,7 @@ def test_a_reload_takes_another_loki(tmp_path: Path) -> None:
             with pytest.raises(ConfigError):
                 journal.reload(document("loki: {url: nonsense}\n"))
             journal.reload(document(f"loki: {{url: {sink.url}}}\n"))()
-            async with asyncio.timeout(20):
-                while not sink.lines:
-                    await asyncio.sleep(0.02)
+            await asyncio.to_thread(sink.wait_for, lambda: bool(sink.lines))
             newest = await journal.newest("verdict")
             assert newest is not None
             assert b'"verdict":"ok"' in newest
