@@ -140,10 +140,17 @@ class Listener:
 
     def _verdicts(self) -> list[dict[str, Any]]:
         """Every verdict event so far, oldest first; none while the exporter is not there to be asked."""
-        command = [*("env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", sys.executable, "-m", "netvane.cli", "events")]
-        command += ["--exporter=latency", "--event=verdict", "--format=json", *self._directories()]
-        lines = run(command, check=False).stdout.splitlines()
+        lines = self._netvane("events", "--exporter=latency", "--event=verdict", "--format=json")
         return [json.loads(line) for line in reversed(lines)]
+
+    def outages(self) -> None:
+        """What is left for the provider to read."""
+        for line in self._netvane("outages", "--since=1h"):
+            self.say("outages", line)
+
+    def _netvane(self, *command: str) -> list[str]:
+        python = ["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", sys.executable, "-m", "netvane.cli"]
+        return run([*python, *command, *self._directories()], check=False).stdout.splitlines()
 
     def stop(self) -> None:
         self.say("lab", "stops Netvane")
@@ -155,9 +162,11 @@ class Listener:
 
 def _sentence(event: dict[str, Any]) -> str:
     """A verdict event as one line."""
-    evidence = ", ".join(f"{name} {value:.3g}" for name, value in event["evidence"].items() if value)
+    figures = {name: value for name, value in event["evidence"].items() if value and not name.endswith("_missed")}
+    evidence = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
     hops = [hop["address"] or "?" for hop in event.get("path") or ()]
-    parts = [f"{event.get('previous') or 'nothing'} -> {event['verdict']}"]
+    segment = f" ({event['segment']})" if "segment" in event else ""
+    parts = [f"{event.get('previous') or 'nothing'} -> {event['verdict']}{segment}"]
     parts += [evidence] if evidence else []
     parts += [f"path: {' > '.join(hops)}"] if hops else []
     return "; ".join(parts)
@@ -173,6 +182,7 @@ def play(home: Home, listener: Listener) -> None:
         listener.wait(WORSE_SECONDS)
         listener.report()
     listener.until(lambda: listener.has_arrived("resolved"), ALERT_SECONDS, "end of the alert at the webhook")
+    listener.outages()
     listener.stop()
 
 

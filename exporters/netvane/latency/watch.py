@@ -21,6 +21,7 @@ log = get_logger("latency.watch")
 STEP_SECONDS = 1.0
 SUSPICIOUS_MISSES = 2
 CLOSER_SECONDS = 30.0
+FARTHER_SECONDS = 6.0
 TOGETHER_SECONDS = 6.0  # so far apart may the first misses of targets be that fell silent together
 BURST_ROLES = frozenset({"router", "isp", "anchor"})
 
@@ -48,6 +49,7 @@ class VerdictWatch:
         self._append = append
         self._state = State()
         self._changed_ns = 0
+        self._farther_since_ns: int | None = None
         self._traces: set[asyncio.Task[None]] = set()
 
     @property
@@ -81,6 +83,7 @@ class VerdictWatch:
                 series.window.forget()
             evidence = evidence._replace(degradation=None)
             verdict = judge(evidence)
+        verdict = self._believe(verdict, now)
         self._look_closer(verdict, evidence, snapshot, now)
         if verdict is None:
             return
@@ -93,6 +96,25 @@ class VerdictWatch:
             log.info("verdict", verdict=verdict.name, segment=verdict.segment, previous=previous and previous.name)
             self._record(previous, verdict, numbers(evidence, snapshot), destination)
         self._tell(before.outage, closed, evidence)
+
+    def _believe(self, found: Verdict | None, now_ns: int) -> Verdict | None:
+        """What to believe. While an outage lasts, a farther culprit has to stand for some seconds: as a line comes back,
+        its segments answer one after the other.
+        """
+        now = self.verdict
+        farther = (
+            found is not None
+            and now is not None
+            and self._is_out(found)
+            and self._is_out(now)
+            and outages.nearer(now.name, found.name) != found.name
+        )
+        if not farther:
+            self._farther_since_ns = None
+            return found
+        if self._farther_since_ns is None:
+            self._farther_since_ns = now_ns
+        return found if now_ns - self._farther_since_ns >= FARTHER_SECONDS * NANOSECONDS else now
 
     @staticmethod
     def _is_out(verdict: Verdict | None) -> bool:
