@@ -262,3 +262,16 @@ def test_a_clock_that_is_set_closes_nothing_early(hour: int) -> None:
     (outage,) = timeline.closed
     assert outage.end_ns is not None
     assert outage.end_ns >= outage.start_ns
+
+
+def test_on_the_way_back_a_farther_culprit_has_to_stand() -> None:
+    coming_back = outages.ComingBack()
+    router, isp, fine = Verdict("router"), Verdict("isp"), Verdict("ok")
+    assert coming_back.step(router, isp, 0) == router
+    assert coming_back.step(router, isp, 5 * NANOSECONDS) == router
+    assert coming_back.step(router, fine, 5 * NANOSECONDS) == fine
+    assert coming_back.step(router, isp, 6 * NANOSECONDS) == router
+    assert coming_back.step(router, isp, 12 * NANOSECONDS) == isp
+    assert coming_back.step(isp, router, 13 * NANOSECONDS) == router
+    assert coming_back.step(fine, isp, 14 * NANOSECONDS) == isp
+    assert coming_back.step(None, isp, 15 * NANOSECONDS) == isp

@@ -8,9 +8,10 @@ before that is the same outage, flapping; its culprit is the nearest segment tha
 from dataclasses import dataclass, replace
 
 from netvane.common.clock import NANOSECONDS
-from netvane.latency.verdict import NAMES, OUTAGES, Verdict
+from netvane.latency.verdict import NAMES, Verdict, is_outage
 
 CLOSE_SECONDS = 60
+FARTHER_SECONDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def step(state: State, verdict: Verdict, since_ns: int, monotonic_ns: int) -> tu
     `since_ns` is when the evidence for the verdict began (wall clock): the first missed probe, or the first good one.
     """
     outage = state.outage
-    if verdict.name in OUTAGES:
+    if is_outage(verdict):
         if outage is None:
             return State(Outage(verdict.name, since_ns)), None
         spells = outage.spells + (state.good_since is not None)
@@ -60,6 +61,28 @@ def step(state: State, verdict: Verdict, since_ns: int, monotonic_ns: int) -> tu
     if monotonic_ns - state.good_since[1] < CLOSE_SECONDS * NANOSECONDS:
         return state, None
     return State(), replace(outage, end_ns=max(state.good_since[0], outage.start_ns))
+
+
+@dataclass(slots=True)
+class ComingBack:
+    """As a line comes back its segments answer one after the other: while an outage lasts, a farther culprit has to
+    stand for some seconds before it is believed.
+    """
+
+    _since_ns: int | None = None
+
+    def step(self, believed: Verdict | None, found: Verdict | None, now_ns: int) -> Verdict | None:
+        """What to believe at `now_ns` (monotonic), given what was believed and what was found."""
+        if believed is None or found is None or not (is_outage(believed) and is_outage(found)):
+            farther = False
+        else:
+            farther = nearer(believed.name, found.name) != found.name
+        if not farther:
+            self._since_ns = None
+            return found
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        return found if now_ns - self._since_ns >= FARTHER_SECONDS * NANOSECONDS else believed
 
 
 def nearer(one: str, other: str) -> str:

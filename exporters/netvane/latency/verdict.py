@@ -105,6 +105,10 @@ class Verdict(NamedTuple):
     segment: str | None = None
 
 
+def is_outage(verdict: Verdict | None) -> bool:
+    return verdict is not None and verdict.name in OUTAGES
+
+
 def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a verdict, nearest first
     """The verdict on `evidence`; None while there is too little of it after a start."""
     if not evidence.link_up:

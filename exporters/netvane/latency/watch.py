@@ -10,18 +10,17 @@ from netvane.common.event_schema import Verdict as VerdictEvent
 from netvane.common.log import get_logger
 from netvane.latency import outages
 from netvane.latency.evidence import Observations, Snapshot, Surroundings
-from netvane.latency.outages import Outage, State, Totals
+from netvane.latency.outages import ComingBack, Outage, State, Totals
 from netvane.latency.path import PathWatch, as_hops
 from netvane.latency.prober import Prober
 from netvane.latency.rounds import Rounds
-from netvane.latency.verdict import OUTAGES, Evidence, Ping, Verdict, judge
+from netvane.latency.verdict import Evidence, Ping, Verdict, is_outage, judge
 
 log = get_logger("latency.watch")
 
 STEP_SECONDS = 1.0
 SUSPICIOUS_MISSES = 2
 CLOSER_SECONDS = 30.0
-FARTHER_SECONDS = 6.0
 TOGETHER_SECONDS = 6.0  # so far apart may the first misses of targets be that fell silent together
 BURST_ROLES = frozenset({"router", "isp", "anchor"})
 
@@ -49,7 +48,7 @@ class VerdictWatch:
         self._append = append
         self._state = State()
         self._changed_ns = 0
-        self._farther_since_ns: int | None = None
+        self._coming_back = ComingBack()
         self._traces: set[asyncio.Task[None]] = set()
 
     @property
@@ -77,13 +76,13 @@ class VerdictWatch:
         evidence = self._observations.lay_out(snapshot, around, now)
         self.only_router_answers = only_router_answers(evidence)
         verdict = judge(evidence)
-        if self._is_out(self.verdict) and verdict is not None and not self._is_out(verdict):
+        if is_outage(self.verdict) and verdict is not None and not is_outage(verdict):
             # What an outage lost says nothing of the line that is back.
             for _, series in snapshot:
                 series.window.forget()
             evidence = evidence._replace(degradation=None)
             verdict = judge(evidence)
-        verdict = self._believe(verdict, now)
+        verdict = self._coming_back.step(self.verdict, verdict, now)
         self._look_closer(verdict, evidence, snapshot, now)
         if verdict is None:
             return
@@ -97,36 +96,13 @@ class VerdictWatch:
             self._record(previous, verdict, numbers(evidence, snapshot), destination)
         self._tell(before.outage, closed, evidence)
 
-    def _believe(self, found: Verdict | None, now_ns: int) -> Verdict | None:
-        """What to believe. While an outage lasts, a farther culprit has to stand for some seconds: as a line comes back,
-        its segments answer one after the other.
-        """
-        now = self.verdict
-        farther = (
-            found is not None
-            and now is not None
-            and self._is_out(found)
-            and self._is_out(now)
-            and outages.nearer(now.name, found.name) != found.name
-        )
-        if not farther:
-            self._farther_since_ns = None
-            return found
-        if self._farther_since_ns is None:
-            self._farther_since_ns = now_ns
-        return found if now_ns - self._farther_since_ns >= FARTHER_SECONDS * NANOSECONDS else now
-
-    @staticmethod
-    def _is_out(verdict: Verdict | None) -> bool:
-        return verdict is not None and verdict.name in OUTAGES
-
     def _look_closer(self, verdict: Verdict | None, evidence: Evidence, snapshot: Snapshot, now_ns: int) -> None:
         """Extra probes while something may be breaking, and while an outage lasts, so that its end is seen at once.
 
         What is known for a while, or is a mere warning, is worth no extra traffic.
         """
         wavering = is_suspicious(evidence) or self._observations.suspicious()
-        out = self._is_out(verdict)
+        out = is_outage(verdict)
         known_for = (now_ns - self._changed_ns) / NANOSECONDS
         if wavering and (known_for < CLOSER_SECONDS or not out):
             self._prober.burst(target.name for target, _ in snapshot if target.role in BURST_ROLES)
