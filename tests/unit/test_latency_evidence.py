@@ -270,6 +270,12 @@ class _Nowhere(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         pass
 
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
 
 @settings(max_examples=200)
 @given(st.binary(max_size=400), st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"]))
