@@ -11,6 +11,7 @@ COMMANDS = {
     "up": ("netvane.up.command", "run everything: exporters, Prometheus, Alertmanager, node exporter"),
     "latency": ("netvane.latency.command", "exporter: probes of the router and of targets"),
     "raw": ("netvane.raw.command", "the privileged helper: path traces, passive listener"),
+    "outages": ("netvane.latency.outages_command", "list outages, for the provider"),
     "events": ("netvane.common.command", "search the events of an exporter"),
     "render": ("netvane.up.render_command", "write the configuration of Prometheus and Alertmanager"),
     "check-config": ("netvane.up.check", "check the whole of netvane.yml"),
