@@ -7,7 +7,7 @@ router is lost everywhere behind it, so the first segment that shows it is where
 from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from netvane.common.clock import NANOSECONDS
 
@@ -25,9 +25,10 @@ SETTLE_SECONDS = 3.0
 
 
 class Degradation(NamedTuple):
-    """Which segment, and the figures that say so."""
+    """Which segment, by what (loss, delay, or slow dns), and the figures that say so."""
 
     segment: str
+    cause: Literal["loss", "delay", "dns"]
     loss: float
     rtt_seconds: float | None
     usual_seconds: float | None
@@ -163,7 +164,8 @@ def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degrada
     """
     for figure in segments:
         if figure.loses or figure.slow:
-            return Degradation(figure.segment, figure.loss, figure.rtt_seconds, figure.usual_seconds)
+            cause: Literal["loss", "delay"] = "loss" if figure.loses else "delay"
+            return Degradation(figure.segment, cause, figure.loss, figure.rtt_seconds, figure.usual_seconds)
     if dns_seconds is not None and dns_seconds >= SLOW_DNS_SECONDS:
-        return Degradation("dns", 0.0, dns_seconds, None)
+        return Degradation("dns", "dns", 0.0, dns_seconds, None)
     return None

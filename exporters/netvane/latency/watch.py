@@ -62,7 +62,7 @@ class VerdictWatch:
             self._state = State(outage)
             self.totals = Totals({}, {}, outage.start_ns, 0)
         else:
-            self.totals = Totals({}, {}, outage.start_ns, outage.end_ns)
+            self.totals = Totals({}, {}, outage.start_ns, outage.end_ns, outage.culprit)
 
     async def run(self, look: Callable[[], Surroundings], destination: Callable[[], str | None]) -> None:
         """Until cancelled."""
