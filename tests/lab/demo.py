@@ -24,6 +24,8 @@ LOOK_SECONDS = 0.25
 VERDICT_SECONDS = 2.0  # a process each time
 START_SECONDS = 60.0
 ALERT_SECONDS = 120.0
+OVER_SECONDS = 90.0
+OUTAGES = ("--exporter=latency", "--event=outage", "--format=json")
 WORSE_SECONDS = 35.0
 STOP_SECONDS = 15.0
 
@@ -143,6 +145,9 @@ class Listener:
         lines = self._netvane("events", "--exporter=latency", "--event=verdict", "--format=json")
         return [json.loads(line) for line in reversed(lines)]
 
+    def outage_is_over(self) -> bool:
+        return any('"state":"ended"' in line for line in self._netvane("events", *OUTAGES))
+
     def outages(self) -> None:
         """What is left for the provider to read."""
         for line in self._netvane("outages", "--since=1h"):
@@ -182,6 +187,8 @@ def play(home: Home, listener: Listener) -> None:
         listener.wait(WORSE_SECONDS)
         listener.report()
     listener.until(lambda: listener.has_arrived("resolved"), ALERT_SECONDS, "end of the alert at the webhook")
+    # An outage has ended when it has been good for a minute.
+    listener.until(listener.outage_is_over, OVER_SECONDS, "end of the outage")
     listener.outages()
     listener.stop()
 

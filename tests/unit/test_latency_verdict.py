@@ -192,6 +192,17 @@ def test_the_first_segment_that_shows_it_is_where_it_begins() -> None:
     assert quality.assess([good], 0.5) is None
 
 
+def test_nothing_is_said_before_every_segment_can_be_judged() -> None:
+    near, _ = window(0.02, 10, start=50)
+    far, now = window(None, 60)
+    assert quality.assess([quality.figures("isp", [near], now), quality.figures("upstream", [far], now)], None) is None
+    window(0.02, 30, into=near, start=60)
+    _, later = window(None, 30, into=far, start=60)
+    found = quality.assess([quality.figures("isp", [near], later), quality.figures("upstream", [far], later)], None)
+    assert found is not None
+    assert found.segment == "upstream"
+
+
 def test_a_degradation_is_believed_when_it_has_settled() -> None:
     settling, far, near = (
         Settling(),

@@ -13,6 +13,7 @@ from netvane.common.clock import NANOSECONDS
 
 WINDOW_SECONDS = 60
 ANSWER_SECONDS = 2.0  # a probe without an answer for this long counts as lost here (and as late, should one come)
+FILLED_SECONDS = 30
 MIN_PROBES = 30
 MIN_LOST = 3
 LOSS = 0.02
@@ -80,6 +81,10 @@ class Window:
         ]
         return len(settled), sum(rtt is None for rtt in settled)
 
+    def is_filled(self, now_ns: int) -> bool:
+        """Whether it goes back far enough to say something."""
+        return bool(self._probes) and now_ns - self._probes[0][0] >= FILLED_SECONDS * NANOSECONDS
+
     def median(self, now_ns: int) -> float | None:
         """Median round-trip time of the last minute in seconds."""
         since = now_ns - WINDOW_SECONDS * NANOSECONDS
@@ -126,6 +131,7 @@ class SegmentFigures(NamedTuple):
     lost: int
     rtt_seconds: float | None
     usual_seconds: float | None
+    filled: bool = True
 
     @property
     def loss(self) -> float:
@@ -154,7 +160,8 @@ def figures(segment: str, windows: list[Window], now_ns: int) -> SegmentFigures:
         if now is not None and window.usual_seconds is not None and window.is_usual_known():
             rises.append((now - window.usual_seconds, now, window.usual_seconds))
     _, rtt, usual = max(rises, default=(0.0, None, None))
-    return SegmentFigures(segment, sum(probes for probes, _ in counts), sum(lost for _, lost in counts), rtt, usual)
+    filled = all(window.is_filled(now_ns) for window in windows)
+    return SegmentFigures(segment, sum(sent for sent, _ in counts), sum(lost for _, lost in counts), rtt, usual, filled)
 
 
 def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degradation | None:
@@ -162,6 +169,8 @@ def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degrada
 
     `dns_seconds` is the median time of the last minute's answered DNS questions.
     """
+    if not all(figure.filled for figure in segments):
+        return None  # a far segment that is probed more often would be blamed for what begins nearer
     for figure in segments:
         if figure.loses or figure.slow:
             cause: Literal["loss", "delay"] = "loss" if figure.loses else "delay"
