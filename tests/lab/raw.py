@@ -43,11 +43,15 @@ class RunningRaw:
     def interface(self, name: str = "eth0") -> InterfaceStatus | None:
         return next((found for found in self.status().interfaces if found.name == name), None)
 
-    def is_listening(self, interface: str = "eth0") -> bool:
+    def is_answering(self) -> bool:
         assert self.process.running, self.process.output()
-        if not self.socket.exists():
+        try:
+            return bool(self.status())
+        except rawclient.RawUnavailable:
             return False
-        found = self.interface(interface)
+
+    def is_listening(self, interface: str = "eth0") -> bool:
+        found = self.interface(interface) if self.is_answering() else None
         return found is not None and found.state == "listening"
 
     def sighting(self, wanted: Callable[[Sighting], bool], *, within: float = 15.0) -> Sighting:
@@ -83,11 +87,11 @@ def running_raw(
     Its run directory is below `directory`, which nobody must be able to enter.
     """
     run_dir = directory / "raw"
-    run_dir.mkdir()
+    run_dir.mkdir(exist_ok=True)
     os.chown(run_dir, NOBODY, NOBODY)
     command = [*as_nobody(), *COMMAND, f"--run-dir={run_dir}", "--log.level=debug", *flags]
     with namespace.start(command, env=PYTHON_ENV) as process:
         raw = RunningRaw(process, run_dir / SOCKET_NAME)
-        ready = raw.is_listening if interface else raw.socket.exists
-        eventually(ready, within=20, what="netvane raw listens")
+        ready = (lambda: raw.is_listening(interface)) if interface else raw.is_answering
+        eventually(ready, within=20, what="netvane raw ready")
         yield raw
