@@ -174,7 +174,9 @@ class _Server(ThreadingHTTPServer):
                 continue
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # clients that are killed, or give up, are what tests are about
+        if not isinstance(
+            sys.exception(), ConnectionError
+        ):  # clients that are killed, or give up, are what tests are about
             super().handle_error(request, client_address)
 
 

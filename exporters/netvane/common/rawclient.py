@@ -49,9 +49,8 @@ async def trace(socket: Path, destination: str, *, max_ttl: int = 30, probes: in
     return await _ask(socket, request, Trace, deadline)
 
 
-async def discover(socket: Path, interface: str, *, deadline: float = 8.0) -> Discovery:
+async def discover(socket: Path, interface: str, *, seconds: float = 6.0, deadline: float = 8.0) -> Discovery:
     """The DHCP servers on `interface` (see DiscoverRequest), within `deadline` seconds. Raises RawUnavailable."""
-    seconds = min(10.0, max(1.0, deadline * 0.8))
     return await _ask(socket, DiscoverRequest(interface, seconds), Discovery, deadline)
 
 

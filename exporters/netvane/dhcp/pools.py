@@ -7,6 +7,7 @@ with comments).
 import ipaddress
 import json
 import re
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -60,9 +61,10 @@ def used(pools: Iterable[Pool], addresses: Iterable[str]) -> dict[Pool, int]:
     for text in addresses:
         if "/" in text:
             continue
-        address = ipaddress.ip_address(text)
+        version, family = (6, socket.AF_INET6) if ":" in text else (4, socket.AF_INET)
+        number = int.from_bytes(socket.inet_pton(family, text), "big")
         for pool in counts:
-            if pool.version == address.version and pool.first <= int(address) <= pool.last:
+            if pool.version == version and pool.first <= number <= pool.last:
                 counts[pool] += 1
     return counts
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,9 +19,9 @@ MAX_DAMAGE_LOGGED = 5
 
 
 class Reader:
-    """Reads the files it is told to, and calls `news` with each that was believed anew or cannot be read."""
+    """Reads the files it is told to, and awaits `news` for each that was believed anew or cannot be read."""
 
-    def __init__(self, clock: Clock, news: Callable[[WatchedFile], None]) -> None:
+    def __init__(self, clock: Clock, news: Callable[[WatchedFile], Awaitable[None]]) -> None:
         self._clock = clock
         self._news = news
         self._inotify: Inotify | None = None
@@ -68,7 +68,7 @@ class Reader:
             reason = error.strerror or str(error)
             if file.fail(reason, self._now()):
                 log.warning("lease file cannot be read", file=file.path, reason=reason)
-                self._news(file)
+                await self._news(file)
             return
         self._take_events()
         before = frozenset(file.damage)
@@ -78,7 +78,7 @@ class Reader:
                 log.warning("damaged record", file=path, line=damage.line, problem=damage.problem)
             if len(fresh) > MAX_DAMAGE_LOGGED:
                 log.warning("more damaged records", file=file.path, count=len(fresh) - MAX_DAMAGE_LOGGED)
-            self._news(file)
+            await self._news(file)
 
     def _watch_directories(self) -> None:
         if self._inotify is not None:

@@ -15,6 +15,7 @@ from netvane.dhcp.lease import Damage, Format, Lease
 from netvane.dhcp.lease_file import Contents, FileState, is_growth
 
 SETTLE_SECONDS = 0.1
+MAX_SETTLE_SECONDS = 0.5  # the file of a busy server may never pause
 CONFIRM_SECONDS = 0.5
 BROKEN_SECONDS = 5.0
 MISSING_SECONDS = 1.0  # some replace their file in two steps
@@ -46,15 +47,17 @@ class WatchedFile:
         self.due = 0.0
         self._states: tuple[FileState, ...] = ()
         self._touched = True
+        self._first_touch = 0.0
         self._waiting: tuple[FileState, ...] = ()
         self._since = 0.0
         self._failing = False
 
     def touch(self, now: float) -> None:
         """Something happened to the file."""
-        self._touched = True
+        if not self._touched:
+            self._touched, self._first_touch = True, now
         self._waiting = ()
-        self.due = now + SETTLE_SECONDS
+        self.due = min(now + SETTLE_SECONDS, self._first_touch + MAX_SETTLE_SECONDS)
 
     def wants_reading(self, states: tuple[FileState, ...], now: float) -> bool:
         """Whether the file has to be read, now that it looks like this. From here to `take` it should stay so."""
