@@ -3,12 +3,13 @@
 import json
 import os
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.home import UDHCPC_SCRIPT
 from tests.lab.netns import Namespace
-from tests.lab.processes import Process
+from tests.lab.processes import PYTHON_ENV, Process
 from tests.lab.rack import Rack
 from tests.lab.wait import eventually
 
@@ -139,3 +140,12 @@ def isc(wire: Wire, leases: Path, *, lifetime: int, version: int = 4) -> Process
 def _ready(server: Process, word: str) -> None:
     eventually(lambda: word in server.output() or not server.running, within=20, what="the DHCP server")
     assert server.running, server.output()
+
+
+def raw(namespace: Namespace, run_dir: Path) -> Process:
+    """`netvane raw`, listening on eth0."""
+    command = [sys.executable, "-m", "netvane.cli", "raw", f"--run-dir={run_dir}", "--interface=eth0"]
+    process = namespace.start(command, env=PYTHON_ENV)
+    eventually(lambda: "msg=listening" in process.output() or not process.running, what="netvane raw")
+    assert process.running, process.output()
+    return process

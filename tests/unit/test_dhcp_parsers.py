@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netvane.dhcp import formats
-from netvane.dhcp.lease import Damage, Lease, Parsed
+from netvane.dhcp.lease import Damage, Format, Lease, Parsed
 from tests.leases import KEA4, KEA6, SERVERS, Server, damaged, isc4, leases, written_in
 
 octet = st.integers(0, 255)
@@ -59,7 +59,7 @@ def test_a_damaged_file_never_gives_a_lease_that_is_not_written_in_it(
 
 
 @given(st.sampled_from(["dnsmasq", "kea4", "kea6", "isc", None]), st.binary(max_size=400))
-def test_rubbish_is_counted_and_nothing_else(lease_format: formats.Format | None, rubbish: bytes) -> None:
+def test_rubbish_is_counted_and_nothing_else(lease_format: Format | None, rubbish: bytes) -> None:
     formats.recognize(rubbish)
     parsed = formats.parse(rubbish, lease_format)
     assert not parsed.leases

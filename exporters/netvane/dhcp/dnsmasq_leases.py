@@ -6,7 +6,7 @@ fields with one blank between them:
     1763726400 b8:27:eb:00:00:01 198.51.100.20 fridge 01:b8:27:eb:00:00:01
     duid 00:01:00:01:2f:…                                    the server's own DUID: DHCPv6 from here on
     1763726400 [T]305419896 fd00::1000 fridge 00:03:00:01:…  IAID, T: a temporary address
-    vendorclass 198.51.100.20 75:64:68:63:70                 option 60, since dnsmasq 2.90
+    vendorclass 198.51.100.20 75:64:68:63:70                 option 60, since dnsmasq 2.92
     agent-info 198.51.100.20 …                               option 82
 
 First comes when the lease ends, in Unix seconds, 0 for never; a dnsmasq built for machines without a clock
