@@ -51,7 +51,7 @@ lock: ## write the lock files anew
 
 clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find . -name __pycache__ -prune -exec rm -rf {} +
+	find exporters tests -name __pycache__ -prune -exec rm -rf {} +
 
 packages:
 	@tools/setup.sh tools/packages.txt

@@ -1,8 +1,10 @@
-"""Running `netvane raw` in a namespace as it is run in earnest: as nobody, with one capability."""
+"""Running `netvane raw` in a namespace as it is run in earnest: without any privilege but one capability."""
 
 import asyncio
 import contextlib
+import functools
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,18 +13,32 @@ from pathlib import Path
 from netvane.common import rawclient
 from netvane.common.raw_messages import SOCKET_NAME, InterfaceStatus, Sighting, Status, Trace
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV, Process
+from tests.lab.processes import PYTHON_ENV, ROOT, Process
 from tests.lab.wait import eventually
 
 NOBODY = 65534
 COMMAND = [sys.executable, "-m", "netvane.cli", "raw"]
 
 
-def as_nobody(capability: str | None = "net_raw") -> list[str]:
+@functools.cache
+def unprivileged() -> int:
+    """The user to be: nobody, or where nobody cannot read this Python and these files, whoever owns them."""
+    command = [*_as_user(NOBODY, None), sys.executable, "-c", "import netvane.cli"]
+    done = subprocess.run(command, env={**os.environ, **PYTHON_ENV}, capture_output=True, check=False, timeout=60)
+    return ROOT.stat().st_uid if done.returncode else NOBODY
+
+
+def as_unprivileged(capability: str | None = "net_raw") -> list[str]:
+    """The command line's beginning that gives everything up but one capability."""
+    return _as_user(unprivileged(), capability)
+
+
+def _as_user(user: int, capability: str | None) -> list[str]:
     kept = f"-all,+{capability}" if capability else "-all"
     return [
-        *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"),
+        *("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"),
         *(f"--bounding-set={kept}", f"--inh-caps={kept}", f"--ambient-caps={kept}"),
+        *(() if user else ("--securebits=+noroot",)),
     ]
 
 
@@ -84,12 +100,12 @@ def running_raw(
 ) -> Iterator[RunningRaw]:
     """`netvane raw` in `namespace`, listening on `interface` (None: nothing is waited for but its socket).
 
-    Its run directory is below `directory`, which nobody must be able to enter.
+    Its run directory is below `directory`, which everybody must be able to enter.
     """
     run_dir = directory / "raw"
     run_dir.mkdir(exist_ok=True)
-    os.chown(run_dir, NOBODY, NOBODY)
-    command = [*as_nobody(), *COMMAND, f"--run-dir={run_dir}", "--log.level=debug", *flags]
+    os.chown(run_dir, unprivileged(), unprivileged())
+    command = [*as_unprivileged(), *COMMAND, f"--run-dir={run_dir}", "--log.level=debug", *flags]
     with namespace.start(command, env=PYTHON_ENV) as process:
         raw = RunningRaw(process, run_dir / SOCKET_NAME)
         ready = (lambda: raw.is_listening(interface)) if interface else raw.is_answering

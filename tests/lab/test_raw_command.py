@@ -13,7 +13,7 @@ import pytest
 from tests.lab.netns import Namespace
 from tests.lab.processes import PYTHON_ENV
 from tests.lab.rack import Rack
-from tests.lab.raw import COMMAND, NOBODY, as_nobody, running_raw
+from tests.lab.raw import COMMAND, as_unprivileged, running_raw, unprivileged
 from tests.lab.wait import eventually
 
 pytestmark = pytest.mark.lab
@@ -80,7 +80,7 @@ def test_second_start_is_refused_and_a_killed_ones_place_taken(watcher: Namespac
 
 
 def test_without_the_capability(watcher: Namespace, rack: Rack) -> None:
-    done = run(watcher, f"--run-dir={rack.directory}", prefix=as_nobody(None))
+    done = run(watcher, f"--run-dir={rack.directory}", prefix=as_unprivileged(None))
     assert done.returncode == 1
     assert only_line(done.stderr) == "netvane raw: needs the capability CAP_NET_RAW: Operation not permitted"
 
@@ -90,9 +90,12 @@ def test_run_directory_absent_or_closed(watcher: Namespace, rack: Rack) -> None:
     done = run(watcher, f"--run-dir={absent}")
     assert done.returncode == 1
     assert only_line(done.stderr) == f"netvane raw: {absent}/raw.sock: No such file or directory"
-    done = run(watcher, f"--run-dir={rack.directory}", prefix=as_nobody())
+    closed = rack.directory / "closed"
+    closed.mkdir(mode=0o500)
+    os.chown(closed, unprivileged(), unprivileged())
+    done = run(watcher, f"--run-dir={closed}", prefix=as_unprivileged())
     assert done.returncode == 1
-    assert only_line(done.stderr) == f"netvane raw: {rack.directory}/raw.sock: Permission denied"
+    assert only_line(done.stderr) == f"netvane raw: {closed}/raw.sock: Permission denied"
 
 
 @pytest.mark.parametrize(
@@ -109,12 +112,12 @@ def test_bad_command_line(watcher: Namespace, flags: list[str]) -> None:
 def test_systemd_hears_of_start_life_and_end(watcher: Namespace, rack: Rack) -> None:
     run_dir = rack.directory / "systemd"
     run_dir.mkdir()
-    os.chown(run_dir, NOBODY, NOBODY)
+    os.chown(run_dir, unprivileged(), unprivileged())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(run_dir / "notify"))
-        os.chown(run_dir / "notify", NOBODY, NOBODY)
+        os.chown(run_dir / "notify", unprivileged(), unprivileged())
         manager.settimeout(20)
-        command = [*as_nobody(), *COMMAND, f"--run-dir={run_dir}", "--log.format=json"]
+        command = [*as_unprivileged(), *COMMAND, f"--run-dir={run_dir}", "--log.format=json"]
         env = {**PYTHON_ENV, "NOTIFY_SOCKET": str(run_dir / "notify"), "WATCHDOG_USEC": "10000000"}
         with watcher.start(command, env=env) as process:
             assert manager.recv(100) == b"READY=1"

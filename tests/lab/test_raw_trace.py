@@ -16,7 +16,7 @@ from netvane.common.rawclient import RawUnavailable
 from netvane.raw import icmp
 from tests.lab import addresses as at
 from tests.lab.home import Home
-from tests.lab.raw import NOBODY, RunningRaw, running_raw
+from tests.lab.raw import RunningRaw, running_raw, unprivileged
 from tests.lab.wait import eventually
 
 pytestmark = pytest.mark.lab
@@ -46,7 +46,7 @@ def addresses(trace: Trace) -> list[str | None]:
     return [hop.address for hop in trace.hops]
 
 
-def test_every_hop_is_found_by_nobody_with_one_capability(raw: RunningRaw) -> None:
+def test_every_hop_is_found_with_one_capability(raw: RunningRaw) -> None:
     for path in (PATH4, PATH6):
         trace = raw.trace(path[-1])
         assert addresses(trace) == path
@@ -54,7 +54,7 @@ def test_every_hop_is_found_by_nobody_with_one_capability(raw: RunningRaw) -> No
         assert all(hop.rtt_seconds is not None and hop.unreachable is None for hop in trace.hops)
     text = Path(f"/proc/{raw.process.pid}/status").read_text()
     status = dict(line.split(":\t", 1) for line in text.splitlines())
-    assert status["Uid"].split() == [str(NOBODY)] * 4
+    assert status["Uid"].split() == [str(unprivileged())] * 4
     assert {int(status[f"Cap{kind}"], 16) for kind in ("Eff", "Prm", "Inh", "Amb", "Bnd")} == {1 << 13}  # CAP_NET_RAW
     assert "scapy" not in Path(f"/proc/{raw.process.pid}/maps").read_text()
 

@@ -42,7 +42,7 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     except SystemExit as leave:  # argparse has said what is wrong
         return int(leave.code or 0)
     try:
-        _print(ask_or_open(options.exporter, query, options.data_dir, options.run_dir, clock), options)
+        _print(ask_or_open(options.exporter, query, options.data_dir, options.run_dir), options)
     except BrokenPipeError:  # `| head` has seen enough; the interpreter's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (control.ControlError, StoreError, sqlite3.Error, OSError, ValueError) as error:
@@ -53,7 +53,7 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     return 0
 
 
-def ask_or_open(exporter: str, query: Query, data_dir: Path, run_dir: Path, clock: Clock) -> Iterator[bytes]:
+def ask_or_open(exporter: str, query: Query, data_dir: Path, run_dir: Path) -> Iterator[bytes]:
     """Bodies from the running exporter; where it is stopped, from its file, as its owner for that long.
 
     Raises ControlError, StoreError, sqlite3.Error, OSError.
@@ -69,7 +69,7 @@ def ask_or_open(exporter: str, query: Query, data_dir: Path, run_dir: Path, cloc
         except StoreInUseError as error:
             raise StoreError(f"the {exporter} exporter is running but does not listen on {socket}") from error
         try:
-            with closing(open_database(path, clock.wall_ns())) as connection:
+            with closing(open_database(path)) as connection:
                 for body in search(connection, query):
                     yield body.encode()
         finally:

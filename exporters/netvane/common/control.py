@@ -13,7 +13,8 @@ import errno
 import socket
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -74,31 +75,53 @@ class ControlServer:
         self._path = path
         self._handlers = handlers
         self._deadline = deadline_seconds
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen, for the owner and the group only. Raises ControlError."""
-        listener = _listen(self._path)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=REQUEST_BYTES)
+        self._listener = _listen(self._path)
+        self._watch()
 
     async def stop(self) -> None:
         """Close every connection and remove the socket."""
-        if self._server is None:
+        if self._listener is None:
             return
-        self._server.close()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
         self._path.unlink(missing_ok=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None or len(self._connections) >= CONNECTIONS:
-            writer.write(_line(Answer(error="too many connections")))
-            writer.close()
+    def _watch(self) -> None:
+        # Not asyncio's own server: that one loses a connection which it accepts while it is being stopped.
+        if self._listener is not None and self._listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:  # the client has left again
             return
-        self._connections.add(task)
+        except OSError as error:  # no file descriptor is free: the client waits, and the loop must not spin
+            log.warning("control connection not accepted", error=error)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(1, self._watch)
+            return
+        if len(self._tasks) >= CONNECTIONS:
+            with connection, suppress(OSError):
+                connection.send(_line(Answer(error="too many connections")))
+            return
+        connection.setblocking(False)
+        task = asyncio.create_task(self._serve(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(_close, connection))  # also where it is cancelled before it has begun
+
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=REQUEST_BYTES)
         try:
             while await self._answer_one(reader, writer):
                 pass
@@ -106,9 +129,10 @@ class ControlServer:
             async with asyncio.timeout(self._deadline):
                 await writer.wait_closed()
         except (OSError, TimeoutError) as error:  # gone, or no longer taking what it asked for
-            log.debug("connection ended", error=error)
+            log.debug("control connection ended", error=error)
+        except Exception:  # a handler's mistake: said, and nobody else's trouble
+            log.exception("request failed")
         finally:
-            self._connections.discard(task)
             writer.transport.abort()
 
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -171,7 +195,8 @@ def ask(path: Path, request: str, arguments: object, timeout_seconds: float = 60
         try:
             connection.connect(str(path))
             encoded = msgspec.Raw(msgspec.json.encode(arguments))
-            connection.sendall(msgspec.json.encode(Request(request, encoded)) + b"\n")
+            with suppress(BrokenPipeError):  # it answered before it was asked: there are too many of us
+                connection.sendall(msgspec.json.encode(Request(request, encoded)) + b"\n")
             with connection.makefile("rb") as lines:
                 while True:
                     answer = msgspec.json.decode(lines.readline(LINE_BYTES), type=Answer)
@@ -193,12 +218,18 @@ def _line(answer: Answer) -> bytes:
     return msgspec.json.encode(answer) + b"\n"
 
 
+def _close(connection: socket.socket, _: object) -> None:
+    connection.close()
+
+
 def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         _clear(path)
         listener.bind(str(path))
         path.chmod(0o660)
+        listener.listen()
+        listener.setblocking(False)
     except OSError as error:
         listener.close()
         raise ControlError(f"{path}: {error.strerror or error}") from error

@@ -84,21 +84,25 @@ class OwnerLock:
         os.close(self._descriptor)
 
 
-def open_database(path: Path, now_ns: int) -> sqlite3.Connection:
-    """The writing connection of the owner; a new file where there is none, or where the one there is damaged.
+def open_or_replace(path: Path, now_ns: int) -> sqlite3.Connection:
+    """`open_database`; where that finds damage, the file is kept aside and a new one started.
 
-    Raises StoreTooNewError, and sqlite3.Error or OSError where the file cannot be opened: full disk, no rights.
+    Raises StoreTooNewError, and sqlite3.Error or OSError where no file can be opened: full disk, no rights.
     """
     try:
-        return _open(path)
+        return open_database(path)
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
         set_aside(path, now_ns, str(error))
-    return _open(path)
+    return open_database(path)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_database(path: Path) -> sqlite3.Connection:
+    """The writing connection of the owner; made if absent, brought up to date if old.
+
+    Raises StoreTooNewError, and sqlite3.Error, which `is_damage` tells apart.
+    """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path)

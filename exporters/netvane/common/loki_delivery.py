@@ -5,10 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from netvane.common.event_outbox import Row
-from netvane.common.log import get_logger
 from netvane.common.loki_wire import Answer, Meaning, backlog_label
-
-log = get_logger("loki")
 
 # Sends rows of one stream, given its labels beside the common ones, and waits as long as it takes for an answer that
 # is neither RETRY nor HOLD.
@@ -22,6 +19,7 @@ class Tally:
         self.shipped = 0
         self.late = 0  # of the shipped: those that went into a backlog stream
         self.set_aside: Counter[str] = Counter(too_far_behind=0, too_old=0, refused=0)
+        self.complaint = ""  # what Loki said to the last line that was set aside
 
 
 def deliver(rows: Iterable[Row], push: Push, tally: Tally) -> None:
@@ -34,17 +32,17 @@ def deliver(rows: Iterable[Row], push: Push, tally: Tally) -> None:
     for kind, stream in groupby(by_stream, key=lambda row: row.kind):
         late = _settle({"event": kind}, list(stream), push, tally)
         for hour, late_stream in groupby(late, key=lambda row: backlog_label(row.ts)):
-            late_rows = list(late_stream)
-            too_late = _settle({"event": kind, "backlog": hour}, late_rows, push, tally)
-            tally.late += len(late_rows) - len(too_late)
-            _set_aside(tally, Meaning.TOO_FAR_BEHIND, too_late)
+            before = tally.shipped
+            too_late = _settle({"event": kind, "backlog": hour}, list(late_stream), push, tally)
+            tally.late += tally.shipped - before
+            _set_aside(tally, Meaning.TOO_FAR_BEHIND, too_late, "even in a backlog stream")
 
 
 def _settle(labels: dict[str, str], rows: list[Row], push: Push, tally: Tally) -> list[Row]:
     """Push until each of `rows` is accepted or found wanting; returns those that are too far behind, in order.
 
-    A refused push was accepted in part, but which part is not always said: what the answer does not name is sent
-    again, all of it where it names lines, else in halves. Loki drops a line that it already has.
+    A refused push was accepted in part, but which part is not always said. Unless it is, what the answer does not name
+    is sent again: all of it where lines are named, else in halves. Loki drops a line that it already has.
     """
     too_far_behind: list[Row] = []
     runs = [rows]
@@ -63,13 +61,15 @@ def _settle(labels: dict[str, str], rows: list[Row], push: Push, tally: Tally) -
             too_far_behind += found
         else:
             _set_aside(tally, answer.meaning, found, answer.text)
-        gone = {row.id for row in found}
-        if rest := [row for row in run if row.id not in gone]:
-            runs.append(rest)
+        if answer.ignored == (len(found), len(run)):
+            tally.shipped += len(run) - len(found)
+        elif len(found) < len(run):
+            gone = {row.id for row in found}
+            runs.append([row for row in run if row.id not in gone])
     return too_far_behind
 
 
-def _set_aside(tally: Tally, reason: Meaning, rows: list[Row], answer: str = "") -> None:
+def _set_aside(tally: Tally, reason: Meaning, rows: list[Row], answer: str) -> None:
     if rows:
         tally.set_aside[reason.value] += len(rows)
-        log.warning("events not taken by Loki", reason=reason.value, events=len(rows), first=rows[0].id, answer=answer)
+        tally.complaint = answer

@@ -27,6 +27,7 @@ _OLD_WORDS = ("timestamp too old", "greater than max")
 
 # time.Time.String() of Go: 2026-11-21 12:00:00.123456789 +0000 UTC
 _NAMED = re.compile(r"entry with timestamp (\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d\d)(\d\d) \S+ ignored")
+_IGNORED = re.compile(r"total ignored: (\d{1,9}) out of (\d{1,9})")
 _CUTOFF = re.compile(r"oldest acceptable timestamp is: (\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d))")
 
 
@@ -55,12 +56,17 @@ class Meaning(Enum):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What Loki said to one push; of the lines that came too late, the times it named and the oldest it would take."""
+    """What Loki said to one push.
+
+    Of lines that came too late it may say the times of some, the oldest time that it would take, and how many of how
+    many lines they are, which means that it has the others.
+    """
 
     meaning: Meaning
     text: str = ""
     named: frozenset[int] = frozenset()
     cutoff: int | None = None
+    ignored: tuple[int, int] | None = None
 
     def names(self, ts: int) -> bool:
         """Whether a line of that time (Unix ns) surely came too late."""
@@ -101,7 +107,10 @@ def read_answer(status: int, body: bytes) -> Answer:
     for meaning, wordings in ((Meaning.TOO_FAR_BEHIND, _BEHIND_WORDS), (Meaning.TOO_OLD, _OLD_WORDS)):
         if any(words in text for words in wordings):
             named = (f"{day}T{time}{hours}:{minutes}" for day, time, hours, minutes in _NAMED.findall(text))
-            return Answer(meaning, summary, frozenset(_times(named)), max(_times(_CUTOFF.findall(text)), default=None))
+            cutoff = max(_times(_CUTOFF.findall(text)), default=None)
+            count = _IGNORED.search(text)
+            ignored = (int(count[1]), int(count[2])) if count else None
+            return Answer(meaning, summary, frozenset(_times(named)), cutoff, ignored)
     return Answer(Meaning.REFUSED, summary)
 
 
