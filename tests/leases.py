@@ -97,7 +97,9 @@ def leases(count: int, *, ipv6: bool = False, first_end: int = 1_763_700_000) ->
         mac = f"b8:27:eb:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
         digits = mac.replace(":", "")
         yield Lease(
-            f"fd00::1:{number + 1:x}" if ipv6 else f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
+            f"fd00::{(number >> 16) + 1:x}:{number & 0xFFFF:x}"
+            if ipv6
+            else f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
             first_end + number,
             mac=mac,
             client_id=f"00030001{digits}" if ipv6 else f"01{digits}",
@@ -136,6 +138,10 @@ def written_in(server: Server, lease: Lease, text: bytes) -> bool:
             facts.append(f'client-hostname "{lease.host_name}";')
         return any(all(fact in record for fact in facts) for record in records)
     separator = b" " if server.format == "dnsmasq" else b","
-    facts6 = [lease.address, str(lease.expires) if lease.expires else None, None if server.ipv6 else lease.mac]
+    facts6 = [
+        lease.address.partition("/")[0],
+        str(lease.expires) if lease.expires else None,
+        None if server.ipv6 else lease.mac,
+    ]
     wanted = {fact.encode() for fact in (*facts6, colons(lease.client_id or "")) if fact}
     return any(wanted <= set(line.split(separator)) for line in text.split(b"\n")[:-1])

@@ -138,7 +138,7 @@ def test_of_an_address_twice_in_dnsmasqs_file_neither_is_believed() -> None:
     line = "1763726400 b8:27:eb:00:00:0{} 198.51.100.20 * *\n"
     parsed = read(line.format(1) + line.format(2))
     assert parsed.leases == {}
-    assert parsed.damage == (Damage(2, "198.51.100.20 is leased in line 1 already"),)
+    assert parsed.damage == (Damage(2, "198.51.100.20 is leased in a line before"),)
 
 
 def test_a_dnsmasq_without_a_clock_does_not_say_when_leases_end() -> None:
@@ -193,6 +193,11 @@ def test_a_damaged_kea_row_is_named_and_not_believed(row: str) -> None:
     parsed = read(f"{KEA4}{row}\n")
     assert parsed.leases == {}
     assert [damage.line for damage in parsed.damage] == [2]
+
+
+def test_an_address_that_has_bits_behind_its_prefix_is_no_prefix() -> None:
+    row = "fd00::1,00:03:00:01:b8:27:eb:00:00:01,3600,1763726400,1,600,2,7,56,0,0,,,0,,,,0\n"
+    assert [damage.line for damage in read(KEA6 + row).damage] == [2]
 
 
 def test_a_file_with_another_first_row_is_not_keas() -> None:

@@ -37,7 +37,8 @@ def contents(*found: Lease, modified: int = 1, complete: bool = True, lease_form
 
 
 def take(file: WatchedFile, read: Contents, now: float, later: Contents | None = None) -> bool:
-    assert file.wants_reading(read.states, now)
+    if not file.wants_reading(read.states, now):
+        return file.settle(now, WALL)
     return file.take(read, (later or read).states, 0.001, now, WALL)
 
 

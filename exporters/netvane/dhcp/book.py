@@ -17,7 +17,7 @@ from netvane.common.log import get_logger
 from netvane.dhcp.archive import PAGE, Archive, Recorded
 from netvane.dhcp.holdings import Change, Holdings
 from netvane.dhcp.lease import Lease
-from netvane.dhcp.passive import Identity
+from netvane.dhcp.passive import UNKNOWN, Identity
 from netvane.dhcp.servers import Server
 
 log = get_logger("dhcp.book")
@@ -163,7 +163,10 @@ class LeaseBook:
     def _note(self, source: str) -> None:
         """Queue for the archive what is not recorded as it is now."""
         recorded = self._recorded[source]
-        held = {address: self._completed(lease) for address, lease in self._holdings[source].held.items()}
+        held = self._holdings[source].held
+        more = {address: full for address, lease in held.items() if (full := self._completed(lease)) is not lease}
+        if more:
+            held = {**held, **more}
         changed = tuple(lease for address, lease in held.items() if recorded.get(address) != lease)
         ended = tuple(address for address in recorded if address not in held)
         self._recorded[source] = held
@@ -173,9 +176,9 @@ class LeaseBook:
 
     def _completed(self, lease: Lease) -> Lease:
         """With what the network tells of its holder, where the lease file does not."""
-        if lease.mac is None:
+        identity = UNKNOWN if lease.mac is None else self._identity(lease.mac)
+        if identity is UNKNOWN:
             return lease
-        identity = self._identity(lease.mac)
         more: dict[str, Any] = {
             name: getattr(identity, name)
             for name in ("client_id", "host_name", "vendor_class", "fingerprint")

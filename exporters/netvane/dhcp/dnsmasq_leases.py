@@ -15,6 +15,7 @@ address has its hardware type before it (``06-…``) where that is not Ethernet.
 an empty one on, with each change.
 """
 
+import io
 import re
 
 from netvane.common.text import clean_name
@@ -41,30 +42,29 @@ def recognizes(line: bytes) -> bool:
 def parse(text: bytes) -> Parsed:
     """Leases in a whole lease file; never raises."""
     leases: dict[str, Lease] = {}
-    lines: dict[str, int] = {}
     damage: list[Damage] = []
-    durations: list[str] = []
+    durations: list[tuple[int, str]] = []
     twice: set[str] = set()
-    *whole, rest = text.split(b"\n")
-    for number, line in enumerate(whole, 1):
+    for number, line in enumerate(io.BytesIO(text), 1):
+        if not line.endswith(b"\n"):
+            break
         try:
-            lease = _read(line, leases)
+            lease = _read(line[:-1], leases)
         except DamagedError as error:
             damage.append(Damage(number, str(error)))
             continue
         if lease is None:
             continue
-        if lease.address in lines:
+        if lease.address in leases:
             twice.add(lease.address)
-            damage.append(Damage(number, f"{lease.address} is leased in line {lines[lease.address]} already"))
+            damage.append(Damage(number, f"{lease.address} is leased in a line before"))
         if lease.expires is not None and lease.expires < EARLIEST:
-            durations.append(lease.address)
-        lines[lease.address] = number
+            durations.append((number, lease.address))
         leases[lease.address] = lease
     for address in twice:  # dnsmasq never writes an address twice: which of them is true cannot be told
         del leases[address]
-    _settle_durations(leases, [address for address in durations if address in leases], lines, damage)
-    return Parsed(leases, tuple(damage), complete=not rest)
+    _settle_durations(leases, [found for found in durations if found[1] in leases], damage)
+    return Parsed(leases, tuple(damage), complete=text.endswith(b"\n") or not text)
 
 
 def _read(line: bytes, leases: dict[str, Lease]) -> Lease | None:
@@ -112,17 +112,17 @@ def _add_extra(leases: dict[str, Lease], what: bytes, address: bytes, value: byt
         )
 
 
-def _settle_durations(leases: dict[str, Lease], short: list[str], lines: dict[str, int], damage: list[Damage]) -> None:
+def _settle_durations(leases: dict[str, Lease], short: list[tuple[int, str]], damage: list[Damage]) -> None:
     """Numbers too small for a time are durations where the whole file has no other, else they are damaged."""
     all_durations = all(lease.expires is None or lease.expires < EARLIEST for lease in leases.values())
-    for address in short:
+    for line, address in short:
         lease = leases.pop(address)
         if all_durations:
             leases[address] = Lease(
                 address, None, "active", lease.mac, lease.client_id, lease.host_name, lease.vendor_class
             )
         else:
-            damage.append(Damage(lines[address], f"{lease.expires} is not a time"))
+            damage.append(Damage(line, f"{lease.expires} is not a time"))
 
 
 def _hex(text: bytes) -> str | None:

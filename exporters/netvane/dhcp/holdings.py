@@ -19,7 +19,7 @@ class Change(NamedTuple):
 
 
 class Holdings:
-    """Who holds which address, as far as it has been told."""
+    """Who holds which address, as far as it has been told; `held` is replaced whole with each change."""
 
     def __init__(self, held: Mapping[str, Lease]) -> None:
         self.held = dict(held)
@@ -39,8 +39,9 @@ class Holdings:
         ended = [
             lease for lease in self.held.values() if lease.expires is not None and lease.expires + GRACE_SECONDS <= now
         ]
-        for lease in ended:
-            del self.held[lease.address]
+        if ended:
+            gone = {lease.address for lease in ended}
+            self.held = {address: lease for address, lease in self.held.items() if address not in gone}
         return [Change("expired", lease) for lease in ended]
 
 

@@ -30,6 +30,7 @@ is believed whole or not at all.
 import re
 from calendar import timegm
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 from netvane.common.text import clean_name
@@ -45,6 +46,7 @@ from netvane.dhcp.lease import (
     ipv4,
     ipv6,
     mac_of_duid,
+    prefix6,
 )
 
 _STATES: dict[str, State] = {
@@ -70,21 +72,25 @@ _PART6 = re.compile(r"  (iaaddr|iaprefix) (\S+) \{")
 _OTHER_BLOCK = re.compile(r"(?:host|group|subgroup|class|subclass|failover peer|pool|subnet|shared-network)\b.*\{")
 _OTHER_LINE = re.compile(rf"(?:server-duid (?:{_STRING}|{_HEX})|authoring-byte-order (?:little|big)-endian);")
 
-_STATEMENTS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"(?P<key>starts|ends|tstp|tsfp|atsfp|cltt) (?P<value>.+)",  # a date, checked for itself
-        rf"(?P<key>(?:next |rewind )?binding state) (?P<value>{'|'.join(_STATES)});",
-        rf"(?P<key>hardware) (?P<value>[\w-]+ {_HEX});",
-        rf"(?P<key>uid) (?P<value>{_STRING}|{_HEX});",
-        rf"(?P<key>client-hostname) (?P<value>{_STRING});",
-        rf"(?P<key>set [\w.-]+) = (?P<value>{_STRING}|%-?\d+|true|false);",
-        r"(?P<key>preferred-life|max-life) (?P<value>\d{1,10});",
-        r"(?P<key>option agent\.[\w-]+) (?P<value>.+);",
-        rf"(?P<key>billing (?:sub)?class) (?P<value>{_STRING}(?: .+)?);",
-        r"(?P<key>reserved|dynamic-bootp|bootp|abandoned)(?P<value>);",
-    )
-)
+_STATE = rf"(?P<key>(?:next |rewind )?binding state) (?P<value>{'|'.join(_STATES)});"
+_LIFE = r"(?P<key>preferred-life|max-life) (?P<value>\d{1,10});"
+_FLAG = r"(?P<key>reserved|dynamic-bootp|bootp|abandoned)(?P<value>);"
+# By the first word of a statement.
+_STATEMENTS = {
+    word: re.compile(pattern)
+    for word, pattern in {
+        **dict.fromkeys(("starts", "ends", "tstp", "tsfp", "atsfp", "cltt"), r"(?P<key>\w+) (?P<value>.+)"),
+        **dict.fromkeys(("binding", "next", "rewind"), _STATE),
+        **dict.fromkeys(("preferred-life", "max-life"), _LIFE),
+        **dict.fromkeys(("reserved;", "dynamic-bootp;", "bootp;", "abandoned;"), _FLAG),
+        "hardware": rf"(?P<key>hardware) (?P<value>[\w-]+ {_HEX});",
+        "uid": rf"(?P<key>uid) (?P<value>{_STRING}|{_HEX});",
+        "client-hostname": rf"(?P<key>client-hostname) (?P<value>{_STRING});",
+        "set": rf"(?P<key>set [\w.-]+) = (?P<value>{_STRING}|%-?\d+|true|false);",
+        "option": r"(?P<key>option agent\.[\w-]+) (?P<value>.+);",
+        "billing": rf"(?P<key>billing (?:sub)?class) (?P<value>{_STRING}(?: .+)?);",
+    }.items()
+}
 _TIMES = frozenset({"starts", "ends", "tstp", "tsfp", "atsfp", "cltt"})
 _EVENTS = re.compile(r"on [a-z |]+\{")
 
@@ -208,10 +214,9 @@ def _lease6(what: str, address: str, duid: str, values: dict[str, str]) -> Lease
     state = _STATES.get(values.get("binding state", ""))
     if state is None or "ends" not in values:
         raise DamagedError("without a binding state or an end")
-    network, slash, length = address.partition("/")
-    if (what == "iaprefix") != bool(slash) or (slash and not re.fullmatch(r"\d{1,3}", length)):
-        raise DamagedError(f"{address[:60]!r} is neither an address nor a prefix")
-    return Lease(ipv6(network) + slash + length, _seconds(values["ends"]), state, mac=mac_of_duid(duid), client_id=duid)
+    network, _, length = address.partition("/")
+    where = prefix6(network, length) if what == "iaprefix" else ipv6(address)
+    return Lease(where, _seconds(values["ends"]), state, mac=mac_of_duid(duid), client_id=duid)
 
 
 def _values(lines: list[str], indent: str) -> dict[str, str]:
@@ -228,7 +233,8 @@ def _values(lines: list[str], indent: str) -> dict[str, str]:
         if _EVENTS.fullmatch(statement):
             in_events = True
             continue
-        match = next((match for pattern in _STATEMENTS if (match := pattern.fullmatch(statement))), None)
+        pattern = _STATEMENTS.get(statement.partition(" ")[0])
+        match = None if pattern is None else pattern.fullmatch(statement)
         if match is None:
             raise DamagedError(f"{statement[:60]!r} is not a statement of a lease")
         key = match["key"]
@@ -242,6 +248,7 @@ def _values(lines: list[str], indent: str) -> dict[str, str]:
     return values
 
 
+@lru_cache(maxsize=1024)  # a declaration has most of its times twice
 def _seconds(date: str) -> int | None:
     """Unix seconds; None for never. Raises DamagedError."""
     match = _DATE.fullmatch(date)

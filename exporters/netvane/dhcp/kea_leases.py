@@ -24,6 +24,7 @@ from netvane.dhcp.lease import (
     ipv4,
     ipv6,
     mac_of_duid,
+    prefix6,
 )
 
 # What `loadLeasesFromFiles` of memfile_lease_mgr.cc reads before the file itself: the first alone where it is there.
@@ -146,12 +147,9 @@ def _lease(row: bytes, columns: tuple[str, ...], widths: frozenset[int]) -> Leas
 
 
 def _address6(fields: dict[str, str]) -> str:
-    address, length = ipv6(fields["address"]), int(fields["prefix_len"])
-    if fields["lease_type"] != _IS_PREFIX:
-        return address
-    if length > 128:
-        raise DamagedError(f"a prefix of {length} bits")
-    return f"{address}/{length}"
+    if fields["lease_type"] == _IS_PREFIX:
+        return prefix6(fields["address"], fields["prefix_len"])
+    return ipv6(fields["address"])
 
 
 def _unescaped(text: str) -> bytes:

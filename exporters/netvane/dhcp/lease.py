@@ -2,6 +2,7 @@
 
 import re
 import socket
+from ipaddress import IPv6Network
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -103,6 +104,14 @@ def ipv6(text: str) -> str:
     if packed[0] in {0, 0xFF} or socket.inet_ntop(socket.AF_INET6, packed) != text:
         raise DamagedError(f"{text} is not the address of a host")
     return text
+
+
+def prefix6(address: str, length: str) -> str:
+    """A delegated prefix: an address whose bits end with `length`. Raises DamagedError."""
+    try:
+        return str(IPv6Network(f"{ipv6(address)}/{int(length)}"))
+    except ValueError:
+        raise DamagedError(f"{address[:60]}/{length[:10]} is not a prefix") from None
 
 
 def _colons(digits: str) -> str:

@@ -35,6 +35,9 @@ class Identity(NamedTuple):
         )
 
 
+UNKNOWN = Identity()
+
+
 class Overheard:
     """Clients and the leases that they seem to have; at most `MAX_CLIENTS`, those longest silent go first.
 
@@ -48,7 +51,7 @@ class Overheard:
         self._heard: dict[str, float] = {}  # by MAC, the longest silent first
 
     def identity(self, mac: str) -> Identity:
-        return self._identities.get(mac, Identity())
+        return self._identities.get(mac, UNKNOWN)
 
     def take(self, sighting: Sighting, now: float) -> bool:
         """Whether that changed `leases`."""

@@ -59,6 +59,7 @@ class Reader:
     async def _look(self, file: WatchedFile) -> None:
         try:
             if not file.wants_reading(lease_file.look(file.path, file.lease_format), self._now()):
+                await self._tell(file, file.settle(self._now(), self._wall()))
                 return
             began = time.monotonic()
             contents = await asyncio.to_thread(lease_file.read, file.path, file.lease_format)
@@ -71,14 +72,16 @@ class Reader:
                 await self._news(file)
             return
         self._take_events()
-        before = frozenset(file.damage)
-        if file.take(contents, later, taken, self._now(), self._clock.wall_ns() / NANOSECONDS):
-            fresh = [found for found in file.damage if found not in before]
-            for path, damage in fresh[:MAX_DAMAGE_LOGGED]:
-                log.warning("damaged record", file=path, line=damage.line, problem=damage.problem)
-            if len(fresh) > MAX_DAMAGE_LOGGED:
-                log.warning("more damaged records", file=file.path, count=len(fresh) - MAX_DAMAGE_LOGGED)
-            await self._news(file)
+        await self._tell(file, file.take(contents, later, taken, self._now(), self._wall()))
+
+    async def _tell(self, file: WatchedFile, is_believed: bool) -> None:
+        if not is_believed:
+            return
+        for path, damage in file.new_damage[:MAX_DAMAGE_LOGGED]:
+            log.warning("damaged record", file=path, line=damage.line, problem=damage.problem)
+        if len(file.new_damage) > MAX_DAMAGE_LOGGED:
+            log.warning("more damaged records", file=file.path, count=len(file.new_damage) - MAX_DAMAGE_LOGGED)
+        await self._news(file)
 
     def _watch_directories(self) -> None:
         if self._inotify is not None:
@@ -100,6 +103,9 @@ class Reader:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(BEAT_SECONDS, due - self._now()))):
                 await self._wake.wait()
+
+    def _wall(self) -> float:
+        return self._clock.wall_ns() / NANOSECONDS
 
     def _now(self) -> float:
         return self._clock.monotonic_ns() / NANOSECONDS

@@ -39,6 +39,7 @@ class WatchedFile:
         self.lease_format: Format | None = None
         self.leases: dict[str, Lease] = {}
         self.damage: tuple[tuple[Path, Damage], ...] = ()
+        self.new_damage: list[tuple[Path, Damage]] = []
         self.problem: str | None = None
         self.believed = False
         self.changed = 0.0
@@ -48,45 +49,61 @@ class WatchedFile:
         self._states: tuple[FileState, ...] = ()
         self._touched = True
         self._first_touch = 0.0
-        self._waiting: tuple[FileState, ...] = ()
+        self._waiting: Contents | None = None
         self._since = 0.0
         self._failing = False
+        self._pause = SETTLE_SECONDS
 
     def touch(self, now: float) -> None:
         """Something happened to the file."""
         if not self._touched:
             self._touched, self._first_touch = True, now
-        self._waiting = ()
+        self._waiting = None
         self.due = min(now + SETTLE_SECONDS, self._first_touch + MAX_SETTLE_SECONDS)
 
     def wants_reading(self, states: tuple[FileState, ...], now: float) -> bool:
         """Whether the file has to be read, now that it looks like this. From here to `take` it should stay so."""
-        if not self._touched and not self._waiting and not self._failing and states == self._states:
-            self.due = now + POLL_SECONDS
-            return False
-        self._touched = False
+        if not self._touched and not self._failing:
+            if self._waiting is not None and self._waiting.states == states:
+                return False
+            if self._waiting is None and self._states == states:
+                self.due = now + POLL_SECONDS
+                return False
+        self._touched, self._waiting = False, None
         return True
+
+    def settle(self, now: float, wall: float) -> bool:
+        """The file stayed as it was when it was read. Whether what it said then is believed now."""
+        return self._waiting is not None and self._believe_or_wait(self._waiting, now, wall)
 
     def take(self, contents: Contents, later: tuple[FileState, ...], taken: float, now: float, wall: float) -> bool:
         """The file was read in `taken` seconds, and looked like `later` after that. Whether it is believed."""
         self._failing, self.problem = False, None
         disturbed = self._touched or later != contents.states
         grows = contents.lease_format in _GROWING and is_growth(contents.states, later)
+        self._pause = max(SETTLE_SECONDS, READING_SHARE * taken)
         if disturbed and not grows:
-            return self._wait(now + max(SETTLE_SECONDS, READING_SHARE * taken))
-        if contents.states != self._waiting:
-            self._waiting, self._since = contents.states, now
+            return self._wait(now + self._pause)
+        self._since = now
+        # Equal leases stay the same objects: there is no room for two of each.
+        known = self.leases
+        same = {at: old if (old := known.get(at)) == lease else lease for at, lease in contents.leases.items()}
+        return self._believe_or_wait(contents._replace(leases=same), now, wall)
+
+    def _believe_or_wait(self, contents: Contents, now: float, wall: float) -> bool:
         needed = self._seconds_needed(contents, wall)
         if now - self._since < needed:
+            self._waiting = contents
             return self._wait(self._since + needed)
-        new_damage = set(contents.damage) - set(self.damage)
-        self.errors.update(file for file, _ in new_damage)
+        known = frozenset(self.damage)
+        self.new_damage = [found for found in contents.damage if found not in known]
+        self.errors.update(file for file, _ in self.new_damage)
         if contents.leases != self.leases:
             self.changed = wall
         self.lease_format, self.leases, self.damage = contents.lease_format, contents.leases, contents.damage
-        self._states, self._waiting, self.believed = contents.states, (), True
+        self._states, self._waiting, self.believed = contents.states, None, True
         self.reads["believed"] += 1
-        self.due = now + (max(SETTLE_SECONDS, READING_SHARE * taken) if self._touched else POLL_SECONDS)
+        self.due = now + (self._pause if self._touched else POLL_SECONDS)
         return True
 
     def fail(self, problem: str, now: float) -> bool:
