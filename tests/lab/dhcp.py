@@ -3,14 +3,17 @@
 import json
 import os
 import shlex
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from netvane.common.raw_messages import SOCKET_NAME
 from tests.lab.home import UDHCPC_SCRIPT
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV, Process
+from tests.lab.processes import Process
 from tests.lab.rack import Rack
+from tests.lab.raw import RunningRaw, running_raw
 from tests.lab.wait import eventually
 
 SERVER4, SERVER6 = "198.51.100.1", "fd00:51::1"
@@ -142,10 +145,9 @@ def _ready(server: Process, word: str) -> None:
     assert server.running, server.output()
 
 
-def raw(namespace: Namespace, run_dir: Path) -> Process:
-    """`netvane raw`, listening on eth0."""
-    command = [sys.executable, "-m", "netvane.cli", "raw", f"--run-dir={run_dir}", "--interface=eth0"]
-    process = namespace.start(command, env=PYTHON_ENV)
-    eventually(lambda: "msg=listening" in process.output() or not process.running, what="netvane raw")
-    assert process.running, process.output()
-    return process
+@contextmanager
+def raw(namespace: Namespace, rack: Rack, run_dir: Path) -> Iterator[RunningRaw]:
+    """`netvane raw`, as unprivileged as in earnest, where an exporter with that run directory looks for it."""
+    with running_raw(namespace, rack.directory) as running:
+        (run_dir / SOCKET_NAME).symlink_to(running.socket)
+        yield running

@@ -247,7 +247,7 @@ def test_without_a_lease_file_leases_are_overheard(wire: Wire, tmp_path: Path) -
     watcher.ip("addr add 198.51.100.10/24 dev eth0")
     dhcp.dnsmasq(wire, tmp_path / "dnsmasq.leases")
     settings = {"network": {"interface": "eth0"}, "dhcp": {"server_check": False}}
-    with dhcp.raw(watcher, tmp_path), running_exporter("dhcp", watcher, tmp_path, settings) as exporter:
+    with dhcp.raw(watcher, wire.rack, tmp_path), running_exporter("dhcp", watcher, tmp_path, settings) as exporter:
         eventually(lambda: "lease files off: none found" in exporter.process.output(), what="the line")
         wire.client(0, "fridge")
         eventually(lambda: exporter.value(LEASES, server="passive", state="active") == 1, what="the lease")
@@ -265,7 +265,7 @@ def test_a_second_server_is_found_within_one_check_and_gone_with_the_next(wire: 
     dhcp.dnsmasq(wire, tmp_path / "dnsmasq.leases")
     settings = {"dhcp": {"server_check_interval": "10s", "server_check_seconds": 1.5}}
     known = "netvane_dhcp_server_known"
-    with dhcp.raw(watcher, tmp_path), running_exporter("dhcp", watcher, tmp_path, settings) as exporter:
+    with dhcp.raw(watcher, wire.rack, tmp_path), running_exporter("dhcp", watcher, tmp_path, settings) as exporter:
         eventually(lambda: exporter.value(known, server=dhcp.SERVER4) == 1, within=30, what="the router learned")
         rogue = wire.clients[0]
         rogue.ip("addr add 198.51.100.66/24 dev eth0")
@@ -289,7 +289,10 @@ def test_an_address_without_a_lease(wire: Wire, leases: Path, tmp_path: Path) ->
     squatter = wire.clients[0]
     leases.write_text(lines(1))
     settings = {"network": {"interface": "eth0"}, "dhcp": {"lease_files": [str(leases)], "dhcp_only": True}}
-    with dhcp.raw(wire.server, tmp_path), running_exporter("dhcp", wire.server, tmp_path, settings) as exporter:
+    with (
+        dhcp.raw(wire.server, wire.rack, tmp_path),
+        running_exporter("dhcp", wire.server, tmp_path, settings) as exporter,
+    ):
         squatter.ip("addr add 198.51.100.77/24 dev eth0")
 
         def is_named() -> bool:

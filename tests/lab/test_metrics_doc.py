@@ -88,7 +88,7 @@ def test_dhcp(tmp_path: Path) -> None:
                 "server_check_seconds": 1,
             },
         }
-        with raw(home.mon, tmp_path), running_exporter("dhcp", home.mon, tmp_path, settings) as exporter:
+        with raw(home.mon, home.rack, tmp_path), running_exporter("dhcp", home.mon, tmp_path, settings) as exporter:
             eventually(lambda: exporter.samples("netvane_dhcp_server_known"), within=30, what="the router")
             eventually(lambda: exporter.samples("netvane_dhcp_lease_expiry_timestamp_seconds"), what="the lease")
             live = scraped(home.mon.http(exporter.url + "/metrics").text)
