@@ -148,6 +148,6 @@ def _ready(server: Process, word: str) -> None:
 @contextmanager
 def raw(namespace: Namespace, rack: Rack, run_dir: Path) -> Iterator[RunningRaw]:
     """`netvane raw`, as unprivileged as in earnest, where an exporter with that run directory looks for it."""
-    with running_raw(namespace, rack.directory) as running:
+    with running_raw(namespace, rack.directory, "--interface=eth0") as running:
         (run_dir / SOCKET_NAME).symlink_to(running.socket)
         yield running
