@@ -259,6 +259,56 @@ def test_without_a_lease_file_leases_are_overheard(wire: Wire, tmp_path: Path) -
         assert not published(tmp_path / "leases.json")["complete"]
 
 
+def test_what_was_overheard_is_remembered_over_a_restart(wire: Wire, tmp_path: Path) -> None:
+    watcher = wire.clients[1]
+    watcher.ip("addr add 198.51.100.10/24 dev eth0")
+    dhcp.dnsmasq(wire, tmp_path / "dnsmasq.leases")
+    settings = {"network": {"interface": "eth0"}, "dhcp": {"server_check": False}}
+    with running_exporter("dhcp", watcher, tmp_path, settings) as exporter:
+        with dhcp.raw(watcher, wire.rack, tmp_path):
+            wire.client(0, "fridge")
+            eventually(lambda: exporter.value(LEASES, server="passive", state="active") == 1, what="the lease")
+        eventually(lambda: changes(exporter) == [("new", FIRST_MAC)], what="the event")
+    with running_exporter("dhcp", watcher, tmp_path, settings) as exporter:
+        eventually(lambda: exporter.value(LEASES, server="passive", state="active") == 1, what="the same lease")
+        assert changes(exporter) == [("new", FIRST_MAC)]
+
+
+def test_reload_reads_other_files_from_then_on(wire: Wire, leases: Path, tmp_path: Path) -> None:
+    other = leases.with_name("other")
+    leases.write_text(lines(1))
+    other.write_text(lines(2, 3))
+    with running(wire, tmp_path, lease_files=[str(leases)]) as exporter:
+        eventually(lambda: active(exporter) == 1, what="the first file")
+        exporter.configure({"dhcp": {"lease_files": [str(other)], "pools": ["198.51.100.0/29"]}})
+        exporter.process.signal(signal.SIGHUP)
+        eventually(lambda: active(exporter) == 2, what="the other file")
+        assert {labels["file"] for labels, _ in exporter.samples(LEASES)} == {str(other)}
+        assert exporter.value("netvane_dhcp_pool_used_addresses", pool="198.51.100.0-198.51.100.7") == 2
+        assert changes(exporter) == []
+
+
+@pytest.mark.long
+def test_a_lease_of_dnsmasq_is_renewed_and_expires(wire: Wire, leases: Path, tmp_path: Path) -> None:
+    """Two minutes are the shortest lease that dnsmasq gives."""
+    dhcp.dnsmasq(wire, leases)
+    expiry = "netvane_dhcp_lease_expiry_timestamp_seconds"
+    with running(wire, tmp_path, lease_files=[str(leases)], expiry_per_lease=True) as exporter:
+        eventually(lambda: exporter.value(READABLE) == 1, what="an empty file read")
+        client = wire.client(0, "fridge")
+        eventually(lambda: exporter.value(expiry) > 0, what="the lease")
+        end = exporter.value(expiry)
+
+        def is_renewed() -> bool:
+            client.signal(signal.SIGUSR1)
+            return exporter.value(expiry) > end
+
+        eventually(is_renewed, what="a renewal")
+        client.stop()
+        eventually(lambda: active(exporter) == 0, within=150, what="the end")
+        eventually(lambda: changes(exporter) == [("new", FIRST_MAC), ("expired", FIRST_MAC)], what="both events")
+
+
 def test_a_second_server_is_found_within_one_check_and_gone_with_the_next(wire: Wire, tmp_path: Path) -> None:
     watcher = wire.clients[1]
     watcher.ip("addr add 198.51.100.10/24 dev eth0", "route add default via 198.51.100.1")

@@ -262,9 +262,13 @@ def test_releases_and_long_silence_end_what_was_overheard() -> None:
     assert heard.take(sighting("release", address="198.51.100.50"), 1.0)
     heard.take(answer("ack", MAC, "198.51.100.50"), 2.0)
     heard.take(sighting("request", kind="arp", address="198.51.100.50"), 100.0)
-    assert not heard.forget(50.0 + FORGET_SECONDS)
-    assert heard.forget(101.0 + FORGET_SECONDS)
+    assert heard.forget(50.0 + FORGET_SECONDS) == []
+    (ended,) = heard.forget(101.0 + FORGET_SECONDS)
+    assert (ended.address, ended.state) == ("198.51.100.50", "expired")
     assert not heard.leases
+    heard.restore([Lease("198.51.100.50", None, mac=MAC)], 200.0)
+    assert not heard.take(sighting("request", kind="arp", address="198.51.100.50"), 201.0)
+    assert heard.take(sighting("release", address="198.51.100.50"), 202.0)
 
 
 def test_a_dhcpv6_client_uses_what_it_asked_for() -> None:

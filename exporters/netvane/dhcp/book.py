@@ -74,7 +74,7 @@ class LeaseBook:
         """
         is_first = False
         if source not in self._holdings:
-            stored = await self._stored(source)
+            stored = await self.stored(source)
             is_first = stored is None
             self._holdings[source] = Holdings(stored or {})
             self._recorded[source] = stored or {}
@@ -131,7 +131,8 @@ class LeaseBook:
             for device in page:
                 yield msgspec.json.encode(device)
 
-    async def _stored(self, source: str) -> dict[str, Lease] | None:
+    async def stored(self, source: str) -> dict[str, Lease] | None:
+        """What a source said last before this exporter was started; None if it never said anything."""
         archive = self._archive
         if archive is None:
             return None

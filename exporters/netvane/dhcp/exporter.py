@@ -68,12 +68,16 @@ class DhcpExporter:
             await self._book.close()
             raise ServiceError(str(error)) from error
         self._watch.servers.learned = learned
+        self._watch.overheard.restore((await self._book.stored(PASSIVE) or {}).values(), self._now())
         try:
             await self._journal.start()
         except ServiceError:
             await self._book.close()
             raise
         self._configure()
+        if not self._reader.files:  # so that already the first lease that is overheard is news
+            self._overheard = dict(self._watch.overheard.leases)
+            await self._book.take(PASSIVE, PASSIVE, self._overheard)
         self._tasks = [
             self._service.spawn("reader", self._reader.run(self._service.beat)),
             self._service.spawn("listener", self._watch.listen(self._raw_state)),
@@ -163,15 +167,21 @@ class DhcpExporter:
             if now - flushed >= FLUSH_SECONDS:
                 flushed = now
                 self._service.set_degraded("archive", await self._book.flush())
-                if self._watch.overheard.forget(now):
-                    self._watch.overheard_changed = True
-            if not self._reader.files and self._watch.overheard_changed:
-                self._watch.overheard_changed = False
-                self._overheard = dict(self._watch.overheard.leases)
-                self._publish_now = True
-                await self._book.take(PASSIVE, PASSIVE, self._overheard)
+                await self._take_overheard(now)
+            if self._watch.overheard_changed:
+                await self._take_overheard(now)
             self._look_for_unleased(now)
             self._publish(now)
+
+    async def _take_overheard(self, now: float) -> None:
+        if self._reader.files:
+            return
+        self._watch.overheard_changed = False
+        ended = {lease.address: lease for lease in self._watch.overheard.forget(now)}
+        leases = dict(self._watch.overheard.leases)
+        if leases != self._overheard:
+            self._overheard, self._publish_now = leases, True
+            await self._book.take(PASSIVE, PASSIVE, ended | leases)
 
     def _look_for_unleased(self, now: float) -> None:
         view = self._leases_view() if self._settings.dhcp_only else LeasesView()

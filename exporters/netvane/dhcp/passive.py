@@ -5,7 +5,10 @@ believed to be its own when the server's consent was heard, or when the client w
 lease ends is not known: renewals go to the server alone.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from netvane.common.raw_messages import Sighting
 from netvane.dhcp.lease import Lease
@@ -74,10 +77,20 @@ class Overheard:
                     return self._believe(mac, wanted)
         return False
 
-    def forget(self, now: float) -> bool:
-        """Drop who was not heard of for a day. Whether that changed `leases`."""
-        silent = [mac for mac, heard in self._heard.items() if now - heard > FORGET_SECONDS]
-        return sum(self._drop(mac) for mac in silent) > 0
+    def restore(self, leases: Iterable[Lease], now: float) -> None:
+        """Begin with what was believed before a restart."""
+        for lease in leases:
+            if lease.mac is not None:
+                self._note(lease.mac, now)
+                self.leases[lease.address] = lease
+
+    def forget(self, now: float) -> list[Lease]:
+        """Drop who was not heard of for a day; gives back the leases that this ends, as expired."""
+        silent = {mac for mac, heard in self._heard.items() if now - heard > FORGET_SECONDS}
+        ended = [replace(lease, state="expired") for lease in self.leases.values() if lease.mac in silent]
+        for mac in silent:
+            self._drop(mac)
+        return ended
 
     def _take_server(self, sighting: Sighting, now: float) -> bool:
         server = sighting.server
@@ -135,9 +148,10 @@ class Overheard:
         if len(self._heard) > MAX_CLIENTS:
             self._drop(next(iter(self._heard)))
 
-    def _drop(self, mac: str) -> bool:
+    def _drop(self, mac: str) -> None:
         del self._heard[mac]
         self._identities.pop(mac, None)
         self._asked.pop((mac, "dhcp4"), None)
         self._asked.pop((mac, "dhcp6"), None)
-        return sum(self._end(mac, address) for address in self._addresses(mac)) > 0
+        for address in self._addresses(mac):
+            del self.leases[address]
