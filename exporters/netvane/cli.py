@@ -12,6 +12,7 @@ COMMANDS = {
     "latency": ("netvane.latency.command", "exporter: probes of the router and of targets"),
     "dhcp": ("netvane.dhcp.command", "exporter: DHCP leases, their archive, unknown DHCP servers"),
     "raw": ("netvane.raw.command", "the privileged helper: path traces, passive listener"),
+    "outages": ("netvane.latency.outages_command", "list outages, for the provider"),
     "events": ("netvane.common.command", "search the events of an exporter"),
     "leases": ("netvane.dhcp.leases_command", "who got which address: list, history, export"),
     "render": ("netvane.up.render_command", "write the configuration of Prometheus and Alertmanager"),

@@ -20,7 +20,7 @@ from netvane.dhcp import metrics, places, pools
 from netvane.dhcp.archive import archive_file
 from netvane.dhcp.book import LeaseBook
 from netvane.dhcp.lease import Lease
-from netvane.dhcp.network_watch import NetworkWatch, known
+from netvane.dhcp.network_watch import NetworkWatch
 from netvane.dhcp.pools import Pool
 from netvane.dhcp.reader import Reader
 from netvane.dhcp.settings import DhcpSettings
@@ -93,11 +93,10 @@ class DhcpExporter:
         await self._journal.stop()
 
     def collectors(self) -> dict[str, Callable[[], Iterable[Metric]]]:
-        watch = self._watch
         return {
             "leases": self._collect_leases,
             "lease_files": lambda: metrics.files(self._reader.files),
-            "servers": lambda: metrics.servers(dict(watch.servers.answers), known(watch.servers), watch.checks()),
+            "servers": self._watch.collect,
             "addresses": lambda: metrics.unleased(self._unleased),
             "events": self._journal.collect,
         }

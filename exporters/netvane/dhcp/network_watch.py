@@ -10,13 +10,15 @@ from netvane.common import rawclient
 from netvane.common.clock import NANOSECONDS, Clock
 from netvane.common.event_schema import Anomaly
 from netvane.common.log import get_logger
+from netvane.common.metrics import Metric
 from netvane.common.network import NetworkView
 from netvane.common.raw_messages import SOCKET_NAME, DhcpOffer, Sighting
 from netvane.common.rawclient import RawUnavailable
+from netvane.dhcp import metrics
 from netvane.dhcp.book import Append, LeaseBook
 from netvane.dhcp.metrics import Checks
 from netvane.dhcp.passive import Overheard
-from netvane.dhcp.servers import Server, Servers
+from netvane.dhcp.servers import Servers
 from netvane.dhcp.settings import DhcpSettings
 from netvane.dhcp.unleased import AddressesInUse
 
@@ -48,8 +50,10 @@ class NetworkWatch:
         self.servers.configured = frozenset(settings.known_servers)
         self._reconfigured.set()
 
-    def checks(self) -> Checks:
-        return Checks(self._counts, self._last_success)
+    def collect(self) -> Iterable[Metric]:
+        answers = dict(self.servers.answers)
+        known = {server: self.servers.is_known(server) for server in answers}
+        return metrics.servers(answers, known, Checks(self._counts, self._last_success))
 
     async def listen(self, state: Callable[[str | None], None]) -> None:
         """Take in what is seen, until cancelled; `state` hears why nothing is, and None once something is."""
@@ -130,8 +134,3 @@ class NetworkWatch:
 
     def _wall(self) -> float:
         return self._clock.wall_ns() / NANOSECONDS
-
-
-def known(servers: Servers) -> dict[Server, bool]:
-    """For each server heard of, whether it should be there."""
-    return {server: servers.is_known(server) for server in list(servers.answers)}
