@@ -10,9 +10,11 @@ import netvane
 COMMANDS = {
     "up": ("netvane.up.command", "run everything: exporters, Prometheus, Alertmanager, node exporter"),
     "latency": ("netvane.latency.command", "exporter: probes of the router and of targets"),
+    "dhcp": ("netvane.dhcp.command", "exporter: DHCP leases, their archive, unknown DHCP servers"),
     "raw": ("netvane.raw.command", "the privileged helper: path traces, passive listener"),
     "outages": ("netvane.latency.outages_command", "list outages, for the provider"),
     "events": ("netvane.common.command", "search the events of an exporter"),
+    "leases": ("netvane.dhcp.leases_command", "who got which address: list, history, export"),
     "render": ("netvane.up.render_command", "write the configuration of Prometheus and Alertmanager"),
     "check-config": ("netvane.up.check", "check the whole of netvane.yml"),
     "test-alert": ("netvane.up.testalert_command", "send a test alert through every receiver"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.dhcp import raw
 from tests.lab.exporters import running_exporter
 from tests.lab.home import Home
 from tests.lab.internet_settings import latency_settings
@@ -75,7 +76,33 @@ def test_latency(tmp_path: Path) -> None:
 
             eventually(all_have_answers, within=30, what="answers to every kind of probe")
             live = scraped(home.mon.http(exporter.url + "/metrics").text)
-    rows = documented("latency")
+    assert_documented("latency", live)
+
+
+@pytest.mark.lab
+def test_dhcp(tmp_path: Path) -> None:
+    leases = tmp_path / "leases"
+    leases.write_text("1900000000 b8:27:eb:00:00:01 198.51.100.101 fridge *\ndamaged\n")
+    with Home(gadgets=1) as home:
+        settings = {
+            "loki": {"url": "http://203.0.113.11:1"},
+            "dhcp": {
+                "lease_files": [str(leases)],
+                "pools": ["198.51.100.100-198.51.100.199"],
+                "expiry_per_lease": True,
+                "server_check_interval": "10s",
+                "server_check_seconds": 1,
+            },
+        }
+        with raw(home.mon, home.rack, tmp_path), running_exporter("dhcp", home.mon, tmp_path, settings) as exporter:
+            eventually(lambda: exporter.samples("netvane_dhcp_server_known"), within=30, what="the router")
+            eventually(lambda: exporter.samples("netvane_dhcp_lease_expiry_timestamp_seconds"), what="the lease")
+            live = scraped(home.mon.http(exporter.url + "/metrics").text)
+    assert_documented("dhcp", live)
+
+
+def assert_documented(section: str, live: dict[str, tuple[str, set[str]]]) -> None:
+    rows = documented(section)
     assert sorted(live) == sorted(rows)
     for name, (kind, labels) in live.items():
         assert (name, kind) == (name, rows[name][0])

@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--until", metavar="TIME", help="before then; default: no end")
     parser.add_argument("--event", choices=KINDS, help="only this kind")
-    parser.add_argument("--mac", type=_mac, help="only this device")
+    parser.add_argument("--mac", type=mac_argument, help="only this device")
     parser.add_argument("--name", help="only devices that had this name then")
     parser.add_argument("--limit", type=_positive, default=DEFAULT_LIMIT, metavar="N", help="default %(default)s")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default %(default)s")
@@ -124,7 +124,7 @@ def moment(parser: argparse.ArgumentParser, text: str, clock: Clock) -> int:
         parser.error(f"not a time: {text!r}; expected an age such as 15m, 24h or 30d, or 2026-11-21T12:00:00Z")
 
 
-def _mac(text: str) -> str:
+def mac_argument(text: str) -> str:
     digits = re.sub(r"[:.-]", "", text).lower()
     if not re.fullmatch(r"[0-9a-f]{12}", digits):
         raise argparse.ArgumentTypeError(f"not a MAC address: {text!r}")

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import socket
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from netvane.common import events_metrics, settings
 from netvane.common.clock import SystemClock
 from netvane.common.config import Document
-from netvane.common.control import ControlError, ControlServer, events_handler, socket_path
+from netvane.common.control import ControlError, ControlServer, Handler, events_handler, socket_path
 from netvane.common.event_file import StoreError
 from netvane.common.event_inbox import Limits
 from netvane.common.event_schema import Event, Kind
@@ -24,10 +24,11 @@ from netvane.common.service import Service, ServiceError
 class Journal:
     """Opened by `start`, closed by `stop`; between the two `append` may be called from any thread."""
 
-    def __init__(self, document: Document, service: Service) -> None:
-        """Raises ConfigError."""
+    def __init__(self, document: Document, service: Service, requests: Mapping[str, Handler] | None = None) -> None:
+        """`requests`: what else the socket answers, beside ``events``. Raises ConfigError."""
         self._service = service
         self._site, self._loki = _check(document)
+        self._requests = requests or {}
         self._store: EventStore | None = None
         self._shipper: Shipper | None = None
         self._control: ControlServer | None = None
@@ -45,7 +46,8 @@ class Journal:
                 limits=Limits(max_bytes=service.storage.events_max),
             )
             self._control = ControlServer(
-                socket_path(service.run_dir, service.name), {"events": events_handler(self._store)}
+                socket_path(service.run_dir, service.name),
+                {"events": events_handler(self._store), **self._requests},
             )
             await self._control.start()
         except (StoreError, ControlError) as error:

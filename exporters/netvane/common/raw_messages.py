@@ -34,11 +34,21 @@ class SubscribeRequest(msgspec.Struct, frozen=True, tag="subscribe", forbid_unkn
     """Send the latest known sightings, then every new one, until the connection ends."""
 
 
+class DiscoverRequest(msgspec.Struct, frozen=True, tag="discover", forbid_unknown_fields=True):
+    """Ask by broadcast which DHCP servers there are, on an interface that the helper listens on, for `seconds`.
+
+    Only their offers are read; no lease is taken. dnsmasq pings for three seconds before it makes an offer.
+    """
+
+    interface: Annotated[str, msgspec.Meta(max_length=15)]
+    seconds: Annotated[float, msgspec.Meta(ge=1, le=10)] = 6.0
+
+
 class StatusRequest(msgspec.Struct, frozen=True, tag="status", forbid_unknown_fields=True):
     """Tell how the helper is doing."""
 
 
-Request: TypeAlias = TraceRequest | SubscribeRequest | StatusRequest
+Request: TypeAlias = TraceRequest | DiscoverRequest | SubscribeRequest | StatusRequest
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -69,6 +79,25 @@ class Trace(msgspec.Struct, frozen=True, tag="trace"):
     destination: str
     reached: bool
     hops: tuple[Hop, ...]
+    error: str | None = None
+
+
+class DhcpOffer(msgspec.Struct, frozen=True):
+    """What a DHCP server offered: `server` is the address it gives for itself, `mac` where its frame came from."""
+
+    server: str
+    mac: str
+    offered: str | None = None
+    routers: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    lease_seconds: int | None = None
+
+
+class Discovery(msgspec.Struct, frozen=True, tag="discovery"):
+    """The servers that answered, one offer each; `error` is why this machine itself could not ask."""
+
+    interface: str
+    offers: tuple[DhcpOffer, ...] = ()
     error: str | None = None
 
 
@@ -167,5 +196,5 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     interfaces: tuple[InterfaceStatus, ...]
 
 
-Answer: TypeAlias = Trace | Status | Refused
+Answer: TypeAlias = Trace | Discovery | Status | Refused
 Report: TypeAlias = Sighting | Missed | Heartbeat | Refused

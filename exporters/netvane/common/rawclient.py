@@ -15,6 +15,8 @@ from netvane.common.raw_messages import (
     HEARTBEAT_SECONDS,
     MAX_ANSWER_BYTES,
     Answer,
+    DiscoverRequest,
+    Discovery,
     Heartbeat,
     Missed,
     Refused,
@@ -28,7 +30,7 @@ from netvane.common.raw_messages import (
     TraceRequest,
 )
 
-A = TypeVar("A", Trace, Status)
+A = TypeVar("A", Trace, Discovery, Status)
 
 _encoder = msgspec.json.Encoder()
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
@@ -45,6 +47,11 @@ async def trace(socket: Path, destination: str, *, max_ttl: int = 30, probes: in
     seconds = min(10.0, max(0.1, deadline * 0.8))
     request = TraceRequest(destination, max_ttl=max_ttl, probes=probes, seconds=seconds)
     return await _ask(socket, request, Trace, deadline)
+
+
+async def discover(socket: Path, interface: str, *, seconds: float = 6.0, deadline: float = 8.0) -> Discovery:
+    """The DHCP servers on `interface` (see DiscoverRequest), within `deadline` seconds. Raises RawUnavailable."""
+    return await _ask(socket, DiscoverRequest(interface, seconds), Discovery, deadline)
 
 
 async def status(socket: Path, *, deadline: float = 2.0) -> Status:
