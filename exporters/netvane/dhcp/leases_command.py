@@ -14,7 +14,8 @@ import msgspec
 
 from netvane.common import control
 from netvane.common.clock import SystemClock
-from netvane.common.command import mac_argument
+from netvane.common.command import add_place_flags, mac_argument, place_of
+from netvane.common.config import ConfigError
 from netvane.common.event_file import StoreError
 from netvane.dhcp.archive import Archive, DeviceRecord, archive_file
 from netvane.dhcp.book import DevicesRequest
@@ -27,19 +28,23 @@ _COLUMNS = (
 
 
 def main(argv: list[str]) -> int:
-    """Exit code: 0 fine, 1 a fault at run time (also: no such device), 2 a bad command line."""
+    """Exit code: 0 fine, 1 a fault at run time (also: no such device), 2 a bad command line or configuration."""
     try:
         options = _parser().parse_args(argv)
     except SystemExit as leave:  # argparse has said what is wrong
         return int(leave.code or 0)
     mac = options.mac if options.what == "history" else None
     try:
-        devices = ask_or_open(DevicesRequest(mac), options.data_dir, options.run_dir)
+        place = place_of(options)
+        devices = ask_or_open(DevicesRequest(mac), place.data_dir, place.run_dir)
         count = _PRINT[options.what](devices, options)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough; the interpreter's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ConfigError as error:
+        print(f"netvane leases: {error}", file=sys.stderr)
+        return 2
     except (control.ControlError, StoreError, sqlite3.Error, OSError) as error:
         print(f"netvane leases: {error}", file=sys.stderr)
         return 1
@@ -67,8 +72,7 @@ def ask_or_open(request: DevicesRequest, data_dir: Path, run_dir: Path) -> Itera
 
 def _parser() -> argparse.ArgumentParser:
     places = argparse.ArgumentParser(add_help=False)
-    places.add_argument("--data-dir", type=Path, default=Path("/var/lib/netvane"), help="default %(default)s")
-    places.add_argument("--run-dir", type=Path, default=Path("/run/netvane"), help="default %(default)s")
+    add_place_flags(places)
     parser = argparse.ArgumentParser(prog="netvane leases", description=__doc__)
     actions = parser.add_subparsers(dest="what", required=True, metavar="list|history|export")
     actions.add_parser("list", parents=[places], help="one line for each device, with its latest address and name")
