@@ -1,0 +1,32 @@
+"""tshark as an oracle: what it finds in the real captures."""
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CAPTURES = Path(os.environ.get("NETVANE_CAPTURES", "/work/shared/captures"))
+SEPARATOR = "\x1f"  # between the occurrences of one field in one frame
+
+needs_tshark = pytest.mark.skipif(
+    not CAPTURES.is_dir() or shutil.which("tshark") is None, reason="needs tshark and the folder of captures"
+)
+
+
+@functools.cache
+def captures() -> list[Path]:
+    if not CAPTURES.is_dir():
+        return []
+    return sorted(path for path in CAPTURES.iterdir() if path.suffix in {".pcap", ".pcapng"})
+
+
+def fields(capture: Path, display_filter: str, *names: str, options: tuple[str, ...] = ()) -> list[list[str]]:
+    """For each frame that matches, the text of each field, "" where it has none."""
+    command = ["tshark", "-n", "-r", str(capture), *options, "-Y", display_filter, "-T", "fields"]
+    command += ["-E", f"aggregator={SEPARATOR}", *(word for name in names for word in ("-e", name))]
+    # tshark ends with 2 after a capture that was cut short, having printed all before the cut.
+    output = subprocess.run(command, capture_output=True, check=False, timeout=120).stdout
+    return [line.split("\t") for line in output.decode("utf-8", errors="replace").splitlines()]
