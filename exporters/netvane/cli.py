@@ -14,7 +14,7 @@ COMMANDS = {
     "events": ("netvane.common.command", "search the events of an exporter"),
     "render": ("netvane.up.render_command", "write the configuration of Prometheus and Alertmanager"),
     "check-config": ("netvane.up.check", "check the whole of netvane.yml"),
-    "test-alert": ("netvane.up.testalert", "send a test alert through every receiver"),
+    "test-alert": ("netvane.up.testalert_command", "send a test alert through every receiver"),
 }
 
 

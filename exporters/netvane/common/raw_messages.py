@@ -135,14 +135,13 @@ InterfaceState: TypeAlias = Literal["listening", "down", "missing", "not etherne
 
 
 class InterfaceStatus(msgspec.Struct, frozen=True):
-    """A watched interface. Counters only grow; `dropped` frames the kernel had no room for, `other` told of nobody."""
+    """A watched interface. Counters only grow; `dropped` frames the kernel had no room for."""
 
     name: str
     state: InterfaceState
     frames: int = 0
     sightings: int = 0
     malformed: int = 0
-    other: int = 0
     dropped: int = 0
 
 

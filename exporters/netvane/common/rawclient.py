@@ -4,7 +4,7 @@ Every call ends by its deadline, with an answer or with `RawUnavailable`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -54,7 +54,7 @@ async def status(socket: Path, *, deadline: float = 2.0) -> Status:
 
 async def subscribe(
     socket: Path, *, deadline: float = 5.0, silence: float = 4 * HEARTBEAT_SECONDS
-) -> AsyncIterator[Sighting | Missed]:
+) -> AsyncGenerator[Sighting | Missed, None]:
     """The latest sightings, then each new one; `Missed` where this reader was too slow.
 
     Never ends by itself: raises RawUnavailable when the connection is not there within `deadline` seconds, breaks, or

@@ -1,0 +1,179 @@
+"""The durable event store of one exporter: append from any thread without waiting, search, lose nothing precious.
+
+Precious kinds are committed at once with synchronous=FULL, bulk kinds at least every `Limits.batch_seconds`, which is
+all that kill -9 may lose. A full disk or a damaged file is counted, said and tried again; what is pending waits in
+memory within its bound.
+
+    append -> Inbox -> Writer (a thread, the only one that writes) -> SQLite -> search, Outbox
+"""
+
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import msgspec
+
+from netvane.common import event_file
+from netvane.common.clock import NANOSECONDS, Clock
+from netvane.common.event_inbox import CursorMove, Inbox, Limits, Pending, settled_future
+from netvane.common.event_schema import MAX_BODY_BYTES, Encoder, Event, kind_of
+from netvane.common.event_search import Query, search
+from netvane.common.event_writer import Writer
+from netvane.common.log import get_logger
+
+log = get_logger("events")
+
+
+def event_file_of(data_dir: Path, exporter: str) -> Path:
+    """Where an exporter keeps its events."""
+    return data_dir / exporter / "events.db"
+
+
+class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts since the store was opened; timestamps in Unix seconds, 0 for never."""
+
+    stored: dict[str, int]  # by kind
+    refused: dict[str, int]  # by reason
+    dropped: dict[str, int]  # by kind
+    deleted: dict[str, int]  # by reason
+    deleted_unshipped: int
+    write_failures: int
+    writable: bool
+    pending: int
+    pending_bytes: int
+    file_bytes: int
+    max_bytes: int
+    last_commit: float
+    damaged_files: int
+    last_damage: float
+
+
+class EventStore:
+    """Safe to use from every thread; all but `search` and `close` return at once."""
+
+    def __init__(self, path: Path, *, site: str, host: str, clock: Clock, limits: Limits | None = None) -> None:
+        """Become the owner of the database at `path` (made if absent; its folder must be there) and start to write.
+
+        Raises StoreInUseError, StoreTooNewError, or StoreError where not even the lock's file can be made.
+        """
+        self.path = path
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._encoder = Encoder(site, host)
+        self._inbox = Inbox(clock, self._limits)
+        self._refused = Counter(invalid=0, too_large=0)
+        self._counting = threading.Lock()
+        lock = event_file.OwnerLock(path)
+        self._writer = Writer(path, lock, self._inbox, clock, self._limits.max_bytes)
+        try:
+            self._writer.start()
+        except event_file.StoreError:
+            lock.release()
+            raise
+
+    @property
+    def generation(self) -> int:
+        """Rises when a damaged database is replaced: the new one's row ids begin anew."""
+        return self._writer.generation
+
+    @property
+    def last_id(self) -> int:
+        """The row id of the newest committed event."""
+        return self._writer.last_id
+
+    def append(
+        self, event: Event, *, mac: str | None = None, device_name: str | None = None, ts: int | None = None
+    ) -> None:
+        """Store `event`, which happened at `ts` (Unix ns; now if not given). Never waits, never raises."""
+        self._take(event, mac, device_name, ts, None)
+
+    def append_confirmed(
+        self, event: Event, *, mac: str | None = None, device_name: str | None = None, ts: int | None = None
+    ) -> Future[bool]:
+        """The same; the future is True once the event is on the disk, False where it was refused or dropped."""
+        confirmation = settled_future()
+        self._take(event, mac, device_name, ts, confirmation)
+        return confirmation
+
+    def search(self, query: Query) -> Iterator[str]:
+        """Bodies, newest first. Reads the disk: a thread's business. Raises sqlite3.Error."""
+        generation = self.generation
+        try:
+            connection = event_file.reading_connection(self.path)
+            try:
+                yield from search(connection, query)
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            self.report(error, generation)
+            raise
+
+    def report(self, error: sqlite3.Error, generation: int) -> None:
+        """What a reader of the database of that generation ran into; where it means damage, a new one is started."""
+        self._writer.report(error, generation)
+
+    def follow(self, sink: str, committed: Callable[[], None]) -> None:
+        """Call `committed`, in the writer's thread, after each commit; count what is deleted before `sink` had it."""
+        self._writer.followed_sink = sink
+        self._writer.subscribers.append(committed)
+
+    def move_cursor(self, sink: str, row_id: int, generation: int) -> Future[bool]:
+        """Note that `sink` has everything up to `row_id`; False where the store closed first.
+
+        An id of a database that was replaced meanwhile is ignored.
+        """
+        move = CursorMove(sink, row_id, generation, settled_future())
+        self._inbox.put_cursor(move)
+        return move.done
+
+    def stats(self) -> StoreStats:
+        writer = self._writer
+        pending, pending_bytes = self._inbox.load()
+        return StoreStats(
+            stored=dict(writer.stored),
+            refused=dict(self._refused),
+            dropped=dict(self._inbox.dropped),
+            deleted=dict(writer.deleted),
+            deleted_unshipped=writer.deleted_unshipped,
+            write_failures=writer.failures,
+            writable=not writer.failing,
+            pending=pending,
+            pending_bytes=pending_bytes,
+            file_bytes=writer.file_bytes,
+            max_bytes=self._limits.max_bytes,
+            last_commit=writer.last_commit_ns / NANOSECONDS,
+            damaged_files=writer.kept_aside[0],
+            last_damage=writer.kept_aside[1],
+        )
+
+    def close(self, timeout_seconds: float = 3.0) -> None:
+        """Write what is pending and let go of the file; what a broken disk does not take in that time is lost."""
+        self._inbox.close()
+        if not self._writer.join(timeout_seconds):
+            log.error("event store did not close in time", pending=self._inbox.load()[0])
+
+    def _take(
+        self, event: Event, mac: str | None, device_name: str | None, ts: int | None, confirmation: Future[bool] | None
+    ) -> None:
+        kind = kind_of(event)
+        when = self._clock.wall_ns() if ts is None else ts
+        mac = mac and mac.lower()
+        refused, detail = "", ""
+        body = b""
+        try:
+            body = self._encoder.encode(event, when, mac, device_name)
+        except (ValueError, TypeError) as error:
+            refused, detail = "invalid", str(error)
+        if len(body) > MAX_BODY_BYTES:
+            refused, detail = "too_large", f"{len(body)} bytes"
+        item = Pending(kind, (when, kind, mac, device_name, body.decode()), confirmation)
+        if refused:
+            with self._counting:
+                self._refused[refused] += 1
+            log.warning("event refused", event=kind, reason=refused, detail=detail)
+            item.resolve(stored=False)
+        elif not self._inbox.put(item):
+            item.resolve(stored=False)

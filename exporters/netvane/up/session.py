@@ -1,0 +1,179 @@
+"""One run of `netvane up`, from its configuration to the last part's end."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import netvane
+from netvane.common import network, settings
+from netvane.common.config import ConfigError, Document
+from netvane.common.network import NetworkView
+from netvane.up import check, places, privileges
+from netvane.up.console import NAME_WIDTH, Console
+from netvane.up.jobs import all_jobs
+from netvane.up.part import Part, State
+from netvane.up.parts import Plan, state_directories
+from netvane.up.places import Places, UpError
+from netvane.up.privileges import Identity
+from netvane.up.render import RenderOptions, render
+from netvane.up.settings import Up
+from netvane.up.supervisor import Supervisor, Surroundings
+
+# All that parts need of the environment: whoever types `sudo` has more in theirs, tokens among it.
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH")
+
+Wish = Literal["stop", "reload"]
+
+
+class Session:
+    def __init__(self, options: argparse.Namespace) -> None:
+        """`options`: the command line as netvane.up.command parses it."""
+        self._options = options
+        self._console = Console(everything=options.log_level == "debug", on_broken=self._wish_stop)
+        self._wishes: asyncio.Queue[Wish] = asyncio.Queue()
+        self._who: Identity | None = None
+        self._places = Places(Path(), Path())
+        self._supervisor: Supervisor | None = None
+        self._stops = 0
+        self._told_addresses = False
+        self._note = ""
+        # A terminal that goes away says so by SIGHUP too; then nobody is left to run for.
+        self._has_terminal = sys.stdin is not None and sys.stdin.isatty()
+
+    async def run(self) -> int:
+        """Returns the exit code. Raises ConfigError and UpError for what keeps it from starting."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._wish_stop)
+        loop.add_signal_handler(signal.SIGTERM, self._wish_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._wish_reload)
+        with contextlib.ExitStack() as stack:
+            document = self._load()
+            try:
+                self._who = privileges.identity()
+            except LookupError as error:
+                raise UpError(error.args[0]) from error
+            if self._who is not None:
+                os.umask(0o022)  # what root renders is for the parts to read; secrets have modes of their own
+            self._check_python()
+            storage = document.section("storage", settings.Storage)
+            self._places = places.choose(storage, self._options.data_dir, self._options.run_dir)
+            stack.callback(os.close, places.lock(self._places.data))
+            places.make(self._places, self._who)
+            parts = self._configure(document)
+
+            self._say("network", describe_network(network.find(document.section("network", settings.Network))))
+            self._say("alerts", self._note)
+            if (line := stack.enter_context(privileges.ping_sockets(self._who))) is not None:
+                self._say("ping", line)
+            await self._supervise(parts)
+        return 0
+
+    async def _supervise(self, parts: Sequence[Part]) -> None:
+        surroundings = Surroundings(
+            who=self._who,
+            notify_dir=self._places.notify,
+            environment={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+            on_state=self._on_state,
+            on_line=self._console.on_line,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            self._supervisor = Supervisor(parts, surroundings, tasks)
+            while await self._wishes.get() == "reload":
+                await self._reload()
+            self._say("stopping", "Ctrl-C again ends it at once")
+            await self._supervisor.stop()
+
+    def _load(self) -> Document:
+        document = settings.load(self._options.config_file)
+        check.check(document)
+        return document
+
+    def _check_python(self) -> None:
+        for test, path in (("-x", sys.executable), ("-r", netvane.__file__)):
+            if not privileges.can(self._who, test, path):
+                raise UpError(f"the user {privileges.USER} cannot read {path}; `make up` installs Netvane where it can")
+
+    def _configure(self, document: Document) -> list[Part]:
+        """Write what the parts read; returns them. Raises ConfigError, UpError."""
+        plan = Plan(
+            places=self._places,
+            up=document.section("up", Up),
+            is_root=self._who is not None,
+            interface=document.section("network", settings.Network).interface,
+            has_configuration=document.file is not None,
+            log_level=self._options.log_level,
+            log_format=self._options.log_format,
+        )
+        parts = plan.parts()
+        try:
+            if document.file is not None:
+                places.write_for_parts(self._places.configuration, document.file.read_bytes(), self._who)
+            rendered = render(
+                document,
+                self._places.rendered,
+                RenderOptions(
+                    time_scale=self._options.time_scale,
+                    without=frozenset(job.name for job in all_jobs(plan.up))
+                    & {part.name for part in parts if part.off},
+                    inline_secrets=True,
+                ),
+            )
+            if self._who is not None:  # the only file there that is not for everybody
+                os.chown(self._places.rendered / "alertmanager.yml", self._who.uid, self._who.gid)
+        except OSError as error:
+            raise UpError(f"{error.filename or self._places.own} cannot be written: {error.strerror}") from error
+        self._note = rendered.note
+        places.make_state(state_directories(parts, self._places.data), self._who)
+        return parts
+
+    async def _reload(self) -> None:
+        try:
+            parts = self._configure(self._load())
+        except (ConfigError, UpError) as error:
+            self._say("reload", f"the old configuration stays: {error}")
+            return
+        assert self._supervisor is not None  # noqa: S101 - wishes are only read while it is there
+        await self._supervisor.reload(parts)
+        self._say("reload", f"done; {self._note}")
+
+    def _on_state(self, part: Part, state: State) -> None:
+        self._console.on_state(part, state)
+        if self._supervisor is None or self._told_addresses:
+            return
+        states = self._supervisor.states
+        if all(state.word != "starting" for _, state in states):
+            self._told_addresses = True
+            pages = [f"{part.name} {part.shows}" for part, state in states if part.is_page and state.word != "off"]
+            inside = f" (inside the namespace {self._options.netns})" if self._options.netns else ""
+            self._say("open", f"{', '.join(pages) or 'nothing'}{inside}")
+
+    def _say(self, what: str, text: str) -> None:
+        self._console.say(f"{what:<{NAME_WIDTH}}{text}")
+
+    def _wish_stop(self) -> None:
+        self._stops += 1
+        if self._stops == 1:
+            self._wishes.put_nowait("stop")
+        elif self._supervisor is not None:
+            self._supervisor.kill()
+
+    def _wish_reload(self) -> None:
+        if self._has_terminal and not sys.stdin.isatty():
+            self._wish_stop()
+        else:
+            self._wishes.put_nowait("reload")
+
+
+def describe_network(view: NetworkView) -> str:
+    """One line for people."""
+    if view.interface is None:
+        return "none found: no default route, and no `network: {interface: …}` in netvane.yml"
+    router = f"router {view.router}" if view.router else "no IPv4 router"
+    router6 = f"IPv6 router {view.router6}" if view.router6 else "no IPv6 router"
+    return f"{view.interface}, {view.subnet or 'no IPv4 subnet'}, {router}, {router6}"

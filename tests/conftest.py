@@ -1,0 +1,20 @@
+"""What holds for all tests: those that need root are skipped, by name, where there is none."""
+
+import os
+
+import pytest
+
+from tests.lab.rack import interrupt_on_sigterm
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.fold_skipped = False
+    interrupt_on_sigterm()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.skip(reason="needs root, for network namespaces"))

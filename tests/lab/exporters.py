@@ -1,0 +1,75 @@
+"""Running an exporter in a namespace and reading its metrics."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lab.netns import Namespace
+from tests.lab.processes import PYTHON_ENV, Process
+from tests.lab.wait import eventually
+
+PORTS = {"latency": 9741}
+
+_SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass
+class RunningExporter:
+    """An exporter and where to ask it."""
+
+    name: str
+    process: Process
+    namespace: Namespace
+    directory: Path
+    config: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{PORTS[self.name]}"
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of the samples of `name` that have `labels`; 0 where there are none."""
+        return sum(value for found, value in self.samples(name) if labels.items() <= found.items())
+
+    def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
+        text = self.namespace.http(self.url + "/metrics").text
+        matches = (_SAMPLE.fullmatch(line) for line in text.splitlines() if line.startswith(name))
+        return [
+            (dict(_LABEL.findall(match["labels"] or "")), float(match["value"]))
+            for match in matches
+            if match and match["name"] == name
+        ]
+
+    def is_ready(self) -> bool:
+        assert self.process.running, self.process.output()
+        try:
+            return self.namespace.http(self.url + "/-/ready").status == 200
+        except OSError:
+            return False
+
+    def configure(self, settings: dict[str, Any]) -> None:
+        """Write netvane.yml; JSON is YAML."""
+        self.config.write_text(json.dumps(settings))
+
+
+@contextmanager
+def running_exporter(
+    name: str, namespace: Namespace, directory: Path, settings: dict[str, Any] | None = None
+) -> Iterator[RunningExporter]:
+    """`netvane NAME` in `namespace`, ready, with its state and sockets below `directory`."""
+    config = directory / "netvane.yml"
+    config.write_text(json.dumps(settings or {}))
+    command = [
+        *(sys.executable, "-m", "netvane.cli", name, f"--config.file={config}"),
+        *(f"--storage.data-dir={directory / 'data'}", f"--storage.run-dir={directory}"),
+    ]
+    with namespace.start(command, env=PYTHON_ENV) as process:
+        exporter = RunningExporter(name, process, namespace, directory, config)
+        eventually(exporter.is_ready, within=20, what=f"netvane {name} ready")
+        yield exporter
