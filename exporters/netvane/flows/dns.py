@@ -130,7 +130,7 @@ def _uncompressed(wire: bytes) -> str | None:
             return None
         labels.append(wire[offset + 1 : offset + 1 + length])
         offset += 1 + length
-    return _text_of(labels)
+    return name_of(labels)
 
 
 def _read_name(message: bytes, offset: int) -> tuple[str, int]:
@@ -160,7 +160,7 @@ def _read_name(message: bytes, offset: int) -> tuple[str, int]:
             raise DnsError("a name that is too long, or cut short")
         labels.append(label)
         offset += 1 + length
-    return _text_of(labels), offset + 1 if after is None else after
+    return name_of(labels), offset + 1 if after is None else after
 
 
 def _after_name(message: bytes, offset: int) -> int:
@@ -173,7 +173,8 @@ def _after_name(message: bytes, offset: int) -> int:
     return offset + 1
 
 
-def _text_of(labels: list[bytes]) -> str:
+def name_of(labels: list[bytes]) -> str:
+    """The labels of a name as the lower-case printable text that the module's docstring describes."""
     joined = b".".join(labels).lower()
     if _PLAIN.fullmatch(joined) and joined.count(b".") == len(labels) - 1:
         return joined.decode("ascii")
