@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-CAPTURES = Path(os.environ.get("NETVANE_CAPTURES", "/work/shared/captures"))
+_BESIDE = [
+    parent / "shared" / "captures" for parent in Path(__file__).absolute().parents
+]  # of the clone, or further up
+CAPTURES = Path(os.environ.get("NETVANE_CAPTURES") or next((path for path in _BESIDE if path.is_dir()), _BESIDE[2]))
 SEPARATOR = "\x1f"  # between the occurrences of one field in one frame
 
 needs_tshark = pytest.mark.skipif(
