@@ -115,7 +115,7 @@ def test_restarts_with_backoff_and_the_last_words(tmp_path: Path) -> None:
 
 
 def test_another_part_runs_on_while_one_dies(tmp_path: Path) -> None:
-    well = python(tmp_path, "well", NOTIFY + "s.send(b'READY=1'); print('pid', os.getpid(), flush=True); " + WAIT)
+    well = python(tmp_path, "well", NOTIFY + "print('pid', os.getpid(), flush=True); s.send(b'READY=1'); " + WAIT)
     dying = python(tmp_path, "dying", "import os; os.kill(os.getpid(), 9)")
 
     async def test() -> None:
@@ -128,7 +128,7 @@ def test_another_part_runs_on_while_one_dies(tmp_path: Path) -> None:
 
 
 def test_stops_in_reverse_and_kills_who_does_not_obey(tmp_path: Path) -> None:
-    ready = NOTIFY + "s.send(b'READY=1'); print('pid', os.getpid(), flush=True); "
+    ready = NOTIFY + "print('pid', os.getpid(), flush=True); s.send(b'READY=1'); "
     first = python(tmp_path, "first", ready + WAIT)
     deaf = python(tmp_path, "deaf", "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + ready + "time.sleep(300)")
 
@@ -234,7 +234,7 @@ def test_a_missing_program_is_a_line_not_a_traceback(tmp_path: Path) -> None:
 
 
 def test_reload_restarts_only_what_became_another(tmp_path: Path) -> None:
-    ready = NOTIFY + "s.send(b'READY=1'); print('pid', os.getpid(), flush=True); " + WAIT
+    ready = NOTIFY + "print('pid', os.getpid(), flush=True); s.send(b'READY=1'); " + WAIT
     same, old = python(tmp_path, "same", ready), python(tmp_path, "old", ready)
     off = Part(name="off", off="no such program")
 
@@ -280,7 +280,7 @@ def test_killing_does_not_wait_for_the_grace(tmp_path: Path) -> None:
 
 def test_children_ignore_the_terminals_interrupt(tmp_path: Path) -> None:
     """They live in sessions of their own: a Ctrl-C reaches `up` alone, which then stops them in order."""
-    program = NOTIFY + "s.send(b'READY=1'); print('pid', os.getpid(), flush=True); " + WAIT
+    program = NOTIFY + "print('pid', os.getpid(), flush=True); s.send(b'READY=1'); " + WAIT
 
     async def test() -> None:
         async with supervised(tmp_path, python(tmp_path, "vane", program)) as (_, told):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -83,21 +84,25 @@ class OwnerLock:
         os.close(self._descriptor)
 
 
-def open_database(path: Path, now_ns: int) -> sqlite3.Connection:
-    """The writing connection of the owner; a new file where there is none, or where the one there is damaged.
+def open_or_replace(path: Path, now_ns: int) -> sqlite3.Connection:
+    """`open_database`; where that finds damage, the file is kept aside and a new one started.
 
-    Raises StoreTooNewError, and sqlite3.Error or OSError where the file cannot be opened: full disk, no rights.
+    Raises StoreTooNewError, and sqlite3.Error or OSError where no file can be opened: full disk, no rights.
     """
     try:
-        return _open(path)
+        return open_database(path)
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
         set_aside(path, now_ns, str(error))
-    return _open(path)
+    return open_database(path)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_database(path: Path) -> sqlite3.Connection:
+    """The writing connection of the owner; made if absent, brought up to date if old.
+
+    Raises StoreTooNewError, and sqlite3.Error, which `is_damage` tells apart.
+    """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path)
@@ -108,12 +113,15 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heard only by an empty file
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise StoreTooNewError(
             f"{path}: has version {version}, this Netvane knows up to {len(MIGRATIONS)}; start the newer one again"
         )
+    if version:
+        _check(connection)  # before anything is written: what is damaged is kept as it was found
+    else:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heard only by an empty file
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
     connection.execute("PRAGMA cache_size = -4096")  # KiB
@@ -122,7 +130,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             for statement in MIGRATIONS[number]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number + 1}")
-    _check(connection)
 
 
 def _check(connection: sqlite3.Connection) -> None:
@@ -173,7 +180,11 @@ def transaction(connection: sqlite3.Connection, *, durable: bool) -> Iterator[No
 
 def reading_connection(path: Path) -> sqlite3.Connection:
     """A connection that only reads, for any one thread at a time. Raises sqlite3.Error."""
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    address = f"file:{quote(str(path))}?mode=ro"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+    # One spoilt character must not make a row unreadable, and with it all that a cursor has still before it.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    return connection
 
 
 def set_aside(path: Path, now_ns: int, reason: str) -> None:
@@ -193,3 +204,9 @@ def kept_aside(path: Path) -> tuple[int, float]:
     """How many damaged files lie beside `path`, and when the newest was last written to (Unix seconds, 0 for none)."""
     files = [file for file in path.parent.glob(path.name + ".damaged-*") if not file.name.endswith(("-wal", "-shm"))]
     return len(files), max((file.stat().st_mtime for file in files), default=0.0)
+
+
+def shipped_up_to(connection: sqlite3.Connection, sink: str) -> int:
+    """The row id up to which `sink` has everything. Raises sqlite3.Error."""
+    row = connection.execute("SELECT id FROM cursors WHERE sink = ?", (sink,)).fetchone()
+    return row[0] if row else 0

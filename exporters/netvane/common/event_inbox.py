@@ -133,8 +133,9 @@ class Inbox:
 
     def settle(self, work: Work, *, stored: bool) -> None:
         """Free the room of `work` and tell those who wait for it what became of it."""
+        size = sum(item.size for item in work.events)
         with self._changed:
-            self._bytes -= sum(item.size for item in work.events)
+            self._bytes -= size
             if not stored:
                 self.dropped.update(item.kind for item in work.events)
         for item in work.events:

@@ -8,7 +8,7 @@ import sqlite3
 import msgspec
 
 from netvane.common.clock import NANOSECONDS
-from netvane.common.event_file import transaction
+from netvane.common.event_file import shipped_up_to, transaction
 from netvane.common.event_schema import BULK, KINDS, Kind
 
 DAY = 86_400 * NANOSECONDS
@@ -97,5 +97,5 @@ def _delete(connection: sqlite3.Connection, kind: Kind, before_ns: int, sink: st
             " RETURNING id",
             (kind, before_ns, CHUNK_ROWS),
         ).fetchall()
-        cursor = connection.execute("SELECT id FROM cursors WHERE sink = ?", (sink,)).fetchone()
-    return Deleted(len(rows), sum(row[0] > cursor[0] for row in rows) if cursor else 0)
+        shipped = shipped_up_to(connection, sink) if sink else 2**63
+    return Deleted(len(rows), sum(row[0] > shipped for row in rows))

@@ -29,8 +29,7 @@ class Writer:
     def __init__(self, path: Path, lock: OwnerLock, inbox: Inbox, clock: Clock, max_bytes: int) -> None:
         self.generation = 0  # rises when a damaged file is replaced: row ids begin anew
         self.last_id = 0  # of the newest committed event
-        self.followed_sink: str | None = None  # whose cursor tells what a deletion costs
-        self.subscribers: list[Callable[[], None]] = []
+        self.follower: tuple[str, Callable[[], None]] | None = None  # a sink, and whom to call after each commit
 
         self.stored: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
         self.deleted = Counter(age=0, size=0)
@@ -114,8 +113,8 @@ class Writer:
             self.stored.update(item.kind for item in work.events)
             self.last_commit_ns = self._clock.wall_ns()
             self._maintain_at = 0
-            for committed in self.subscribers:
-                committed()
+            if follower := self.follower:
+                follower[1]()
 
     def _commit(self, connection: sqlite3.Connection, work: Work) -> None:
         # A cursor alone need not reach the platter: after a power cut one batch too many is sent again.
@@ -136,14 +135,15 @@ class Writer:
         """Delete one chunk of what is too old or too much, and come again at once while there is more."""
         now = self._clock.monotonic_ns()
         more = False
+        sink = self.follower[0] if self.follower else None
         try:
             connection = self._connected()
             if now >= self._expire_at:
-                expired = event_retention.expire(connection, self._clock.wall_ns(), self.followed_sink)
+                expired = event_retention.expire(connection, self._clock.wall_ns(), sink)
                 self._count("age", expired)
                 more = expired.rows > 0
                 self._expire_at = now if more else now + EXPIRE_EVERY_NS
-            shrunk = event_retention.shrink(connection, self._max_bytes, self.followed_sink)
+            shrunk = event_retention.shrink(connection, self._max_bytes, sink)
             self._count("size", shrunk)
             more |= shrunk.rows > 0 or event_retention.give_back(connection, self._max_bytes)
             self.file_bytes = event_retention.file_bytes(connection)
@@ -163,7 +163,7 @@ class Writer:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = event_file.open_database(self._path, self._clock.wall_ns())
+            self._connection = event_file.open_or_replace(self._path, self._clock.wall_ns())
             self.kept_aside = event_file.kept_aside(self._path)
             self.last_id = _last_id(self._connection)
             self.file_bytes = event_retention.file_bytes(self._connection)

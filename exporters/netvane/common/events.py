@@ -116,9 +116,16 @@ class EventStore:
         self._writer.report(error, generation)
 
     def follow(self, sink: str, committed: Callable[[], None]) -> None:
-        """Call `committed`, in the writer's thread, after each commit; count what is deleted before `sink` had it."""
-        self._writer.followed_sink = sink
-        self._writer.subscribers.append(committed)
+        """Call `committed`, in the writer's thread, after each commit; count what is deleted before `sink` had it.
+
+        There is one follower: a second takes the place of the first.
+        """
+        self._writer.follower = (sink, committed)
+
+    def unfollow(self, committed: Callable[[], None]) -> None:
+        """Take back `follow`, unless somebody else follows by now."""
+        if self._writer.follower and self._writer.follower[1] == committed:
+            self._writer.follower = None
 
     def move_cursor(self, sink: str, row_id: int, generation: int) -> Future[bool]:
         """Note that `sink` has everything up to `row_id`; False where the store closed first.

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -61,6 +61,7 @@ class Service:
     storage: settings.Storage
     clock: Clock = field(default_factory=SystemClock)
     degraded: dict[str, str] = field(default_factory=dict)
+    crashed: asyncio.Event = field(default_factory=asyncio.Event)
     _last_beat: int = 0
     _last_fed: int = 0
 
@@ -93,6 +94,18 @@ class Service:
             self.degraded[part] = reason
             log.warning("degraded", part=part, reason=reason)
         notify("STATUS=" + (f"degraded: {'; '.join(self.degraded.values())}" if self.degraded else "running"))
+
+    def spawn(self, name: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run `work` beside the rest until it is cancelled; an exporter whose work has died ends with exit code 1."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("work died", work=name, exc_info=error)
+                self.crashed.set()
+
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(done)
+        return task
 
     def silence(self) -> float:
         """Seconds since the working loop's last sign of life."""
@@ -192,7 +205,10 @@ async def _serve(service: Service, exporter: Exporter, options: argparse.Namespa
     notify("READY=1")
     log.info("ready", exporter=service.name, address="{}:{}".format(*endpoint.address))
 
-    await stopped.wait()
+    waits = [asyncio.ensure_future(event.wait()) for event in (stopped, service.crashed)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
     notify("STOPPING=1")
     endpoint.close()
     try:
@@ -201,7 +217,7 @@ async def _serve(service: Service, exporter: Exporter, options: argparse.Namespa
     except TimeoutError:
         log.error("did not stop in time", seconds=STOP_SECONDS)
         return 1
-    return 0
+    return 1 if service.crashed.is_set() else 0
 
 
 class _Reloads:

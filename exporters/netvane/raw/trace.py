@@ -76,7 +76,7 @@ class Tracer:
         except OSError as failure:
             if failure.errno == errno.EACCES:
                 raise DestinationError(f"{name} is a broadcast address, or a route prohibits it") from failure
-            error = failure.strerror
+            error = failure.strerror or str(failure)
         return Trace(request.destination, path.reached, path.hops(), error)
 
     async def _run(self, channel: socket.socket, path: Path, address: tuple[str | int, ...], seconds: float) -> None:

@@ -28,8 +28,9 @@ def test_receiver(name: str) -> str:
 def alertmanager_yml(directory: Path, notify: Notify, *, inline_secrets: bool) -> File:
     """alertmanager.yml from its template, for its owner only.
 
-    Of the secrets only a webhook's URL stands in it, for Alertmanager 0.25 cannot read that from a file; passwords do
-    with `inline_secrets`. Raises ConfigError where a secret cannot be read.
+    Secrets stand in it where Alertmanager 0.25 cannot have them from a file: a webhook's URL, and the mail password, of
+    which it would take the final newline as well. A webhook's password does with `inline_secrets`. Raises ConfigError
+    where a secret cannot be read.
     """
     config = yaml.safe_load((assets.path("prometheus") / "alertmanager.yml").read_text(encoding="utf-8"))
     config["templates"] = [f"{glob_literal(directory)}/{pattern}" for pattern in config["templates"]]
@@ -39,7 +40,7 @@ def alertmanager_yml(directory: Path, notify: Notify, *, inline_secrets: bool) -
 
     integrations: dict[str, tuple[str, dict[str, Any]]] = {}
     if notify.mail is not None:
-        config["global"] = _smtp(notify.mail, inline_secrets=inline_secrets)
+        config["global"] = _smtp(notify.mail)
         integrations["mail"] = ("email_configs", _email(notify.mail))
     if notify.webhook is not None:
         integrations["webhook"] = ("webhook_configs", _webhook(notify.webhook, inline_secrets=inline_secrets))
@@ -62,16 +63,16 @@ def template_files() -> list[File]:
     return [File(f"templates/{source.name}", source.read_text(encoding="utf-8")) for source in sources]
 
 
-def _smtp(mail: Mail, *, inline_secrets: bool) -> dict[str, Any]:
+def _smtp(mail: Mail) -> dict[str, Any]:
     smtp: dict[str, Any] = {
         "smtp_smarthost": mail.smarthost,
         "smtp_from": mail.sender,
         "smtp_hello": mail.hello,
-        "smtp_require_tls": mail.require_tls,
+        # Alertmanager 0.25 speaks TLS from the first byte on port 465, and then misses STARTTLS where that is required.
+        "smtp_require_tls": mail.require_tls and not mail.implicit_tls,
     }
     if mail.username is not None and mail.password_file is not None:
-        smtp["smtp_auth_username"] = mail.username
-        smtp |= _password("smtp_auth_password", mail.password_file, inline_secrets=inline_secrets)
+        smtp |= {"smtp_auth_username": mail.username, "smtp_auth_password": read_secret(mail.password_file)}
     return smtp
 
 
@@ -87,13 +88,13 @@ def _email(mail: Mail) -> dict[str, Any]:
 def _webhook(webhook: Webhook, *, inline_secrets: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {"url": webhook.secret_url()}
     if webhook.username is not None and webhook.password_file is not None:
-        password = _password("password", webhook.password_file, inline_secrets=inline_secrets)
+        password = (
+            {"password": read_secret(webhook.password_file)}
+            if inline_secrets
+            else {"password_file": str(webhook.password_file)}
+        )
         settings["http_config"] = {"basic_auth": {"username": webhook.username, **password}}
     return settings
-
-
-def _password(key: str, file: Path, *, inline_secrets: bool) -> dict[str, str]:
-    return {key: read_secret(file)} if inline_secrets else {f"{key}_file": str(file)}
 
 
 def _beat(interval: float) -> dict[str, str]:

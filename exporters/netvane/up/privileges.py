@@ -61,7 +61,8 @@ def command_as(who: Identity | None, capabilities: Sequence[str], command: Seque
 
 def can(who: Identity | None, *test: str | Path) -> bool:
     """Whether test(1) says yes when `who` asks: ``can(who, "-w", path)``. The kernel knows best, so it is asked."""
-    return subprocess.run(command_as(who, (), ["test", *map(str, test)]), check=False).returncode == 0
+    command = command_as(who, (), ["test", *map(str, test)])
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def may_ping(allowed: tuple[int, int], groups: set[int]) -> bool:

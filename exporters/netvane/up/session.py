@@ -5,16 +5,16 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import netvane
 from netvane.common import network, settings
 from netvane.common.config import ConfigError, Document
 from netvane.common.network import NetworkView
-from netvane.up import check, places, privileges
+from netvane.up import check, places, ports, privileges
 from netvane.up.console import NAME_WIDTH, Console
 from netvane.up.jobs import all_jobs
 from netvane.up.part import Part, State
@@ -25,8 +25,8 @@ from netvane.up.render import RenderOptions, render
 from netvane.up.settings import Up
 from netvane.up.supervisor import Supervisor, Surroundings
 
-# All that parts need of the environment: whoever types `sudo` has more in theirs, tokens among it.
-ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH")
+# All that parts need of the environment; whoever types `sudo` has more in theirs, tokens among it.
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 Wish = Literal["stop", "reload"]
 
@@ -43,6 +43,7 @@ class Session:
         self._stops = 0
         self._told_addresses = False
         self._note = ""
+        self._environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         # A terminal that goes away says so by SIGHUP too; then nobody is left to run for.
         self._has_terminal = sys.stdin is not None and sys.stdin.isatty()
 
@@ -61,6 +62,8 @@ class Session:
             if self._who is not None:
                 os.umask(0o022)  # what root renders is for the parts to read; secrets have modes of their own
             self._check_python()
+            if not ports.has_loopback():
+                raise UpError("the loopback interface is down, which the parts need: ip link set lo up")
             storage = document.section("storage", settings.Storage)
             self._places = places.choose(storage, self._options.data_dir, self._options.run_dir)
             stack.callback(os.close, places.lock(self._places.data))
@@ -78,7 +81,7 @@ class Session:
         surroundings = Surroundings(
             who=self._who,
             notify_dir=self._places.notify,
-            environment={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+            environment=self._environment,
             on_state=self._on_state,
             on_line=self._console.on_line,
         )
@@ -95,9 +98,13 @@ class Session:
         return document
 
     def _check_python(self) -> None:
-        for test, path in (("-x", sys.executable), ("-r", netvane.__file__)):
-            if not privileges.can(self._who, test, path):
-                raise UpError(f"the user {privileges.USER} cannot read {path}; `make up` installs Netvane where it can")
+        trial = [sys.executable, "-P", "-c", "import netvane"]
+        command = privileges.command_as(self._who, (), trial)
+        done = subprocess.run(command, env=self._environment, cwd="/", capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            user = self._who.name if self._who is not None else "you"
+            reason = done.stderr.strip().rpartition("\n")[2]
+            raise UpError(f"{user} cannot run Netvane ({reason}): `make up` installs it where everybody can read it")
 
     def _configure(self, document: Document) -> list[Part]:
         """Write what the parts read; returns them. Raises ConfigError, UpError."""
@@ -111,23 +118,17 @@ class Session:
             log_format=self._options.log_format,
         )
         parts = plan.parts()
+        jobs = {job.name for job in all_jobs(plan.up)}
+        absent = frozenset(part.name for part in parts if part.off is not None and part.name in jobs)
+        rendering = RenderOptions(time_scale=self._options.time_scale, without=absent, inline_secrets=True)
         try:
-            if document.file is not None:
-                places.write_for_parts(self._places.configuration, document.file.read_bytes(), self._who)
-            rendered = render(
-                document,
-                self._places.rendered,
-                RenderOptions(
-                    time_scale=self._options.time_scale,
-                    without=frozenset(job.name for job in all_jobs(plan.up))
-                    & {part.name for part in parts if part.off},
-                    inline_secrets=True,
-                ),
-            )
+            rendered = render(document, self._places.rendered, rendering)
             if self._who is not None:  # the only file there that is not for everybody
                 os.chown(self._places.rendered / "alertmanager.yml", self._who.uid, self._who.gid)
+            if document.file is not None:
+                places.write_for_parts(self._places.configuration, document.file.read_bytes(), self._who)
         except OSError as error:
-            raise UpError(f"{error.filename or self._places.own} cannot be written: {error.strerror}") from error
+            raise UpError(f"{error.filename or self._places.own}: {error.strerror or error}") from error
         self._note = rendered.note
         places.make_state(state_directories(parts, self._places.data), self._who)
         return parts
@@ -144,7 +145,7 @@ class Session:
 
     def _on_state(self, part: Part, state: State) -> None:
         self._console.on_state(part, state)
-        if self._supervisor is None or self._told_addresses:
+        if self._supervisor is None or self._told_addresses or self._stops:
             return
         states = self._supervisor.states
         if all(state.word != "starting" for _, state in states):

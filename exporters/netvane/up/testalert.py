@@ -61,10 +61,8 @@ def configured_receivers(notify: Notify) -> tuple[Receiver, ...]:
 
 def fate(sent: Sent) -> Fate:
     """What `sent` since the test alert says about it."""
-    if sent.notifications > 1:
-        return "mixed up"
     if sent.attempts > sent.failed_attempts:
-        return "accepted"
+        return "accepted" if sent.notifications == 1 else "mixed up"
     return "given up" if sent.given_up else "pending"
 
 

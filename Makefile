@@ -1,0 +1,72 @@
+# What can be done here; `make` alone lists it. Root's virtual environment lies where the unprivileged user that the
+# parts run as can read it, and neither it nor any cache of root's ends up in the clone.
+
+PYTHON ?= /usr/bin/python3
+ifeq ($(shell id -u),0)
+VENV := /var/cache/netvane/venv-$(shell printf %s '$(CURDIR)' | cksum | cut -d' ' -f1)
+export PYTHONDONTWRITEBYTECODE := 1
+export RUFF_CACHE_DIR := $(VENV)/cache/ruff
+export MYPY_CACHE_DIR := $(VENV)/cache/mypy
+export HYPOTHESIS_STORAGE_DIRECTORY := $(VENV)/cache/hypothesis
+export PYTEST_ADDOPTS := -o cache_dir=$(VENV)/cache/pytest
+else
+VENV := $(CURDIR)/.venv
+NOT_ROOT := echo "Not root: the lab tests need it and are skipped; \`sudo make $@\` runs them too."
+endif
+RUN := $(VENV)/bin/python
+SOURCES := $(shell find exporters prometheus docs/runbooks netvane.example.yml pyproject.toml README.md LICENSE \
+	-not -name '__pycache__' -not -name '*.pyc')
+# A Python that went with a system upgrade takes its environment along.
+$(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
+
+.PHONY: help setup up demo test test-lab check bench lock clean packages test-packages test-setup
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: packages $(VENV)/stamp-netvane ## install Debian packages (as root) and the virtual environment
+
+up: setup ## run everything; NETNS=name: in that network namespace; CONFIG=file: with that netvane.yml
+	@exec $(VENV)/bin/netvane up $(if $(NETNS),--netns '$(NETNS)') $(if $(CONFIG),--config.file '$(CONFIG)')
+
+demo: test-setup ## a home in network namespaces, broken on a schedule (root)
+	@exec $(RUN) -m tests.lab.demo
+
+test: test-setup ## unit, rule and short lab tests
+	@$(NOT_ROOT)
+	@exec $(RUN) -m pytest -m 'not long'
+
+test-lab: test-setup ## the long lab tests
+	@$(NOT_ROOT)
+	@exec $(RUN) -m pytest -m long
+
+check: test-setup ## ruff, mypy, yamllint, promtool, amtool
+	@PATH="$(VENV)/bin:$$PATH" tools/check.sh
+
+bench: test-setup ## figures, as JSON
+	@exec $(RUN) -m tests.bench
+
+lock: ## write the lock files anew
+	tools/lock.sh
+
+clean: ## remove the virtual environment and all caches
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find exporters tests -name __pycache__ -prune -exec rm -rf {} +
+
+packages:
+	@tools/setup.sh tools/packages.txt
+
+test-packages:
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt
+
+test-setup: test-packages $(VENV)/stamp-test $(VENV)/stamp-netvane
+
+$(VENV)/stamp-locked: requirements.lock tools/venv.sh | packages
+	@tools/venv.sh $(PYTHON) $(VENV) requirements.lock && touch $@
+
+$(VENV)/stamp-test: requirements-dev.lock $(VENV)/stamp-locked | test-packages
+	@tools/venv.sh $(PYTHON) $(VENV) requirements-dev.lock && touch $@
+
+$(VENV)/stamp-netvane: $(SOURCES) $(VENV)/stamp-locked
+	@umask 022 && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--force-reinstall . && touch $@

@@ -1,0 +1,91 @@
+"""What an exporter has to have events: its store, the shipper to Loki, and the socket that the command line asks."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+
+from netvane.common import events_metrics, settings
+from netvane.common.config import Document
+from netvane.common.control import ControlError, ControlServer, events_handler, socket_path
+from netvane.common.event_file import StoreError
+from netvane.common.event_inbox import Limits
+from netvane.common.event_schema import Event
+from netvane.common.events import EventStore, event_file_of
+from netvane.common.loki import Shipper, shipper_for
+from netvane.common.metrics import Metric
+from netvane.common.service import Service, ServiceError
+
+
+class Journal:
+    """Opened by `start`, closed by `stop`; between the two `append` may be called from any thread."""
+
+    def __init__(self, document: Document, service: Service) -> None:
+        """Raises ConfigError."""
+        self._service = service
+        self._site, self._loki = _check(document)
+        self._store: EventStore | None = None
+        self._shipper: Shipper | None = None
+        self._control: ControlServer | None = None
+
+    async def start(self) -> None:
+        """Raises ServiceError: another process holds the store, it is a newer Netvane's, the socket cannot be had."""
+        service = self._service
+        try:
+            self._store = EventStore(
+                event_file_of(service.storage.data_dir, service.name),
+                site=self._site,
+                host=socket.gethostname(),
+                clock=service.clock,
+                limits=Limits(max_bytes=service.storage.events_max),
+            )
+            self._control = ControlServer(
+                socket_path(service.run_dir, service.name), {"events": events_handler(self._store)}
+            )
+            await self._control.start()
+        except (StoreError, ControlError) as error:
+            await self.stop()
+            raise ServiceError(str(error)) from error
+        self._ship()
+
+    def reload(self, document: Document) -> Callable[[], None]:
+        """Check the new settings, raising ConfigError, and give back what takes them."""
+        checked = _check(document)
+
+        def take() -> None:
+            if checked[1] != self._loki:
+                self._site, self._loki = checked
+                if self._shipper is not None:
+                    self._shipper.stop()
+                self._ship()
+
+        return take
+
+    async def stop(self) -> None:
+        if self._control is not None:
+            await self._control.stop()
+        # Together within service.STOP_SECONDS; what is not shipped by then is shipped after the next start.
+        if self._shipper is not None:
+            await asyncio.to_thread(self._shipper.stop, 1.0)
+        if self._store is not None:
+            await asyncio.to_thread(self._store.close, 2.5)
+
+    def append(self, event: Event, *, mac: str | None = None, device_name: str | None = None) -> None:
+        """Store `event` as of now; never waits, never raises."""
+        if self._store is not None:
+            self._store.append(event, mac=mac, device_name=device_name)
+
+    def collect(self) -> Iterable[Metric]:
+        return () if self._store is None else events_metrics.collect(self._store, self._shipper)
+
+    def _ship(self) -> None:
+        service = self._service
+        assert self._store is not None  # noqa: S101 - called by start and, through reload, after it
+        self._shipper = shipper_for(
+            self._loki, self._store, site=self._site, host=socket.gethostname(), job=service.name, clock=service.clock
+        )
+        if self._shipper is not None:
+            self._shipper.start()
+
+
+def _check(document: Document) -> tuple[str, settings.Loki]:
+    return settings.site_of(document), document.section("loki", settings.Loki)

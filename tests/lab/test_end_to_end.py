@@ -1,0 +1,64 @@
+"""The whole house: a router is unplugged; real mail and a real webhook say so once, and once more when it is over."""
+
+import json
+import sys
+
+import pytest
+
+from tests.lab.home import Home
+from tests.lab.processes import PYTHON_ENV
+from tests.lab.sinks import SmtpSink, WebhookSink
+from tests.lab.wait import eventually
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+
+
+def test_router_unplugged_is_one_alert_and_one_all_clear() -> None:
+    with Home(gadgets=2) as home:
+        # Both receivers stand on the LAN, where a message gets through while the router is away.
+        people, mailer = home.gadgets
+        with WebhookSink(people.ns, people.address) as hook, SmtpSink(mailer.ns, mailer.address) as smtp:
+            place = home.rack.directory  # unlike pytest's own, open to the unprivileged users that the parts run as
+            (place / "netvane.yml").write_text(
+                json.dumps(
+                    {
+                        "site": "lab",
+                        "notify": {
+                            "webhook": {"url": hook.url},
+                            "mail": {
+                                "to": ["owner@example.org"],
+                                "sender": "netvane@example.org",
+                                "smarthost": f"{mailer.address}:{smtp.port}",
+                                "require_tls": False,
+                            },
+                        },
+                    }
+                )
+            )
+            command = [
+                *(sys.executable, "-m", "netvane.cli", "up", "--netns", home.mon.name, "--time-scale=0.1"),
+                *(f"--config.file={place / 'netvane.yml'}", f"--storage.data-dir={place / 'data'}"),
+                f"--storage.run-dir={place / 'run'}",
+            ]
+            with home.rack.processes.start(command, env=PYTHON_ENV) as up:
+                prometheus = "http://127.0.0.1:9090/api/v1/query?query=netvane_probe_rtt_seconds_count"
+
+                def is_scraped() -> bool:
+                    assert up.running, up.output()
+                    try:
+                        return '"role":"router"' in home.mon.http(prometheus).text
+                    except OSError:
+                        return False
+
+                eventually(is_scraped, within=60, what="the router's series in Prometheus")
+                with home.fault.router_unplugged():
+                    firing = hook.wait_for("RouterDown", "firing", within=120)
+                    assert firing.labels["site"] == "lab"
+                    mail = smtp.wait_for("[lab] The router does not answer", within=60)
+                hook.wait_for("RouterDown", "resolved", within=150)
+                smtp.wait_for("[lab] Over: The router does not answer", within=60)
+                assert len(smtp.mails) == 2
+                assert mail.recipients == ("owner@example.org",)
+                assert [alert.status for alert in hook.alerts() if alert.name == "RouterDown"] == ["firing", "resolved"]
+                assert {alert.name for alert in hook.alerts()} == {"RouterDown"}
+                assert up.stop(grace=20) == 0, up.output()

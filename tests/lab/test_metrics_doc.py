@@ -1,0 +1,77 @@
+"""docs/metrics.md against live scrapes: every metric is listed with its type and labels, and nothing else is."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab import addresses as at
+from tests.lab.exporters import running_exporter
+from tests.lab.home import Home
+from tests.lab.wait import eventually
+
+DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
+_ROW = re.compile(
+    r"\| `(?P<name>\w+)` \| (?P<type>\w+) \| (?P<labels>[^|]*) \| (?P<unit>[^|]*) \| .* \| `(?P<promql>.+)` \|"
+)
+_OWN_LABELS = {"le"}
+
+
+def documented(section: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """Metric name -> (type, labels) in the section of that heading and in the one that all exporters share."""
+    text = DOC.read_text()
+    rows: dict[str, tuple[str, frozenset[str]]] = {}
+    for heading in ("Every exporter", section):
+        body = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+        assert body, heading
+        for row in _ROW.finditer(body[1]):
+            assert row["name"] not in rows, row["name"]
+            rows[row["name"]] = (row["type"], frozenset(re.findall(r"`(\w+)`", row["labels"])))
+    return rows
+
+
+def scraped(text: str) -> dict[str, tuple[str, set[str]]]:
+    """Metric name as it is queried -> (type, labels seen)."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            found[name] = (kind, set())
+        elif not line.startswith("#"):
+            match = re.match(r"(\w+)(?:\{(.*)\})? ", line)
+            assert match, line
+            name = match[1] if match[1] in found else re.sub(r"_(bucket|count|sum)$", "", match[1])
+            found[name][1].update(re.findall(r'(\w+)="', match[2] or ""))
+    return found
+
+
+def test_every_example_is_promql(tmp_path: Path) -> None:
+    examples = [row["promql"] for row in _ROW.finditer(DOC.read_text())]
+    rules = [{"record": f"example_{number}", "expr": expression} for number, expression in enumerate(examples)]
+    file = tmp_path / "examples.yml"
+    file.write_text(json.dumps({"groups": [{"name": "examples", "rules": rules}]}))
+    checked = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert f"{len(examples)} rules found" in checked.stdout
+
+
+@pytest.mark.lab
+def test_latency(tmp_path: Path) -> None:
+    with Home(gadgets=1) as home:
+        # Something of everything: a name that cannot be resolved, an answer that nobody asked for, a Loki that is away.
+        settings = {
+            "loki": {"url": "http://203.0.113.11:1"},
+            "latency": {"targets": [{"name": "far", "host": at.ANCHORS4[0]}, {"name": "none", "host": "none.example"}]},
+        }
+        with running_exporter("latency", home.mon, tmp_path, settings) as exporter:
+            eventually(lambda: exporter.value("netvane_resolve_failures_total") > 0, what="a failure to resolve")
+            eventually(lambda: exporter.value("netvane_events_stored_total") > 0, what="an event")
+            live = scraped(home.mon.http(exporter.url + "/metrics").text)
+    rows = documented("latency")
+    assert sorted(live) == sorted(rows)
+    for name, (kind, labels) in live.items():
+        assert (name, kind) == (name, rows[name][0])
+        # A metric of things that have not happened has no samples, so no labels to see.
+        assert (name, labels - _OWN_LABELS - rows[name][1]) == (name, set())

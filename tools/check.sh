@@ -1,0 +1,15 @@
+#!/bin/sh
+# Everything that can be said about the sources without running them.
+set -eu
+cd "$(dirname "$0")/.."
+ruff check
+ruff format --check
+mypy
+yamllint --strict prometheus netvane.example.yml
+
+rendered=$(mktemp -d)
+trap 'rm -rf "$rendered"' EXIT
+netvane check-config --config.file netvane.example.yml
+netvane render "$rendered" --config.file netvane.example.yml
+promtool check config "$rendered/prometheus.yml"
+amtool check-config "$rendered/alertmanager.yml"
