@@ -33,3 +33,18 @@ def fields(capture: Path, display_filter: str, *names: str, options: tuple[str, 
     # tshark ends with 2 after a capture that was cut short, having printed all before the cut.
     output = subprocess.run(command, capture_output=True, check=False, timeout=120).stdout
     return [line.split("\t") for line in output.decode("utf-8", errors="replace").splitlines()]
+
+
+_NAME_FIELDS = (
+    "frame.protocols", "udp.stream", "udp.srcport", "udp.dstport", "udp.payload",
+    "tcp.stream", "tcp.seq_raw", "tcp.payload",
+    "dns.id", "dns.flags.response", "dns.qry.name", "dns.qry.type", "dns.flags.rcode", "dns.a", "dns.aaaa",
+    "tls.handshake.type", "tls.handshake.extensions_server_name", "tls.handshake.extensions_alpn_str", "quic.version",
+)  # fmt: skip
+
+
+@functools.cache
+def frames_with_names(capture: Path) -> list[dict[str, str]]:
+    """The frames that may carry names: DNS, QUIC, and what goes to TCP port 443. Read once for all tests."""
+    wanted = "dns || quic || (tcp.dstport == 443 && tcp.len > 0)"
+    return [dict(zip(_NAME_FIELDS, row, strict=True)) for row in fields(capture, wanted, *_NAME_FIELDS)]

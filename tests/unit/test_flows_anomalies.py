@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netvane.common.clock import NANOSECONDS
+from netvane.common.event_schema import Encoder
 from netvane.flows.anomalies.detector import Detector
 from netvane.flows.anomalies.episodes import MAX_EPISODES
 from netvane.flows.anomalies.learned import MAX_DEVICES, MAX_VALUES, Memory, dump, load
@@ -516,6 +519,39 @@ def test_memory_is_bounded_whatever_comes(learned: bytes) -> None:
         len(values.known) <= MAX_VALUES for device in memory.devices.values() for values in device.values.values()
     )
     assert sys.getsizeof(detector.saved()) < 20_000_000
+
+
+TEXTS = st.sampled_from(
+    ["", "x", LAMP, "203.0.113.1", "fd00::1", "ff02::1", "a.b.example.com", "x" * 300, "..", "\\000.com"]
+)
+NUMBERS = st.none() | st.integers(0, 65535)
+CONTACTS = st.builds(
+    Contact, mac=TEXTS, protocol=TEXTS, address=TEXTS, peer_address=TEXTS, peer_port=NUMBERS,
+    peer_mac=st.none() | TEXTS, peer_name=st.none() | TEXTS, peer_country=st.none() | TEXTS, lan=st.booleans(),
+)  # fmt: skip
+COUNTS = st.dictionaries(st.sampled_from(["tcp_syn", "icmp", "dns", "unheard of"]), st.integers(0, 10**9))
+TICKS = st.builds(
+    Tick,
+    now=st.integers(0, 2**62),
+    seconds=st.floats(0.1, 60),
+    devices=st.lists(
+        st.builds(
+            DeviceTick, mac=TEXTS, tx=COUNTS, rx=COUNTS, wan_tx_bytes=st.integers(0, 10**12), addresses=st.tuples(TEXTS)
+        ),
+        max_size=4,
+    ).map(tuple),
+    contacts=st.lists(CONTACTS, max_size=8).map(tuple),
+    questions=st.lists(st.builds(Question, mac=TEXTS, qname=TEXTS, rcode=st.none() | TEXTS), max_size=8).map(tuple),
+)
+
+
+@given(st.lists(TICKS, max_size=5))
+def test_any_ticks_are_taken_and_what_is_learned_of_them_is_read_again(ticks: list[Tick]) -> None:
+    detector = Detector(Memory(), Limits(learning_days=1e-9, learning_active_hours=1))
+    for some in ticks:
+        for finding in detector.feed(some, HOME):
+            Encoder("home", "host").encode(finding.event(), 0, finding.mac, None)
+    assert load(detector.saved()) is not None
 
 
 def test_a_clock_that_is_set_back_makes_no_finding_and_no_error(learned: bytes) -> None:

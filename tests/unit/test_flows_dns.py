@@ -251,26 +251,33 @@ def test_mutated_messages_are_a_message_or_an_error(data: st.DataObject) -> None
 @tshark.needs_tshark
 @pytest.mark.parametrize("capture", tshark.captures(), ids=lambda path: path.name)
 def test_names_types_and_outcomes_are_those_of_tshark(capture: Path) -> None:
-    rows = tshark.fields(
-        capture,
-        "dns && udp.port == 53 && !icmp && !icmpv6",
-        "udp.payload", "dns.id", "dns.flags.response", "dns.qry.name", "dns.qry.type", "dns.flags.rcode",
-        "dns.a", "dns.aaaa",
-    )  # fmt: skip
-    for payload, identifier, answered, names, types, rcode, *addresses in rows:
+    for frame in tshark.frames_with_names(capture):
+        inner = "icmp" in frame["frame.protocols"]
+        if "dns" not in frame["frame.protocols"] or inner or "53" not in {frame["udp.srcport"], frame["udp.dstport"]}:
+            continue
+        names, types, rcode = frame["dns.qry.name"], frame["dns.qry.type"], frame["dns.flags.rcode"]
         try:
-            message = decode(bytes.fromhex(payload))
+            message = decode(bytes.fromhex(frame["udp.payload"]))
         except DnsError:
             assert not names
             continue
-        assert message.id == int(identifier, 16)
-        assert message.response == (answered in {"1", "True"})
+        assert message.id == int(frame["dns.id"], 16)
+        assert message.response == (frame["dns.flags.response"] in {"1", "True"})
         if names:
             # tshark names all questions of a message; Netvane reports the first.
             first = names.split(tshark.SEPARATOR)[0].lower().replace("<root>", "")
             assert (message.name, message.type_number) == (first, int(types.split(tshark.SEPARATOR)[0]))
         assert message.rcode == (dns.rcode.to_text(dns.rcode.Rcode.make(int(rcode))) if rcode else None)
-        for kind, expected in zip(("A", "AAAA"), addresses, strict=True):
+        for kind, expected in (("A", frame["dns.a"]), ("AAAA", frame["dns.aaaa"])):
             # tshark's fields also hold the addresses of the other sections, after those of the answers.
             found = [answer.text for answer in message.answers if answer.type == kind]
             assert found == expected.split(tshark.SEPARATOR)[: len(found)] or not found
+
+
+@tshark.needs_tshark
+def test_the_captures_have_enough_to_compare() -> None:
+    frames = [frame for capture in tshark.captures() for frame in tshark.frames_with_names(capture)]
+    assert sum("dns" in frame["frame.protocols"] for frame in frames) > 400
+    hellos = [frame for frame in frames if "1" in frame["tls.handshake.type"].split(tshark.SEPARATOR)]
+    assert sum("quic" in frame["frame.protocols"] for frame in hellos) >= 6
+    assert sum("quic" not in frame["frame.protocols"] for frame in hellos) >= 40

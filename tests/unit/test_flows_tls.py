@@ -159,19 +159,18 @@ EXPLAINED = {
 @tshark.needs_tshark
 @pytest.mark.parametrize("capture", tshark.captures(), ids=lambda path: path.name)
 def test_server_names_are_those_of_tshark(capture: Path) -> None:
-    rows = tshark.fields(
-        capture, "tcp.len > 0 && tcp.dstport == 443", "tcp.stream", "tcp.seq_raw", "tcp.payload", "tls.handshake.type",
-        "tls.handshake.extensions_server_name",
-    )  # fmt: skip
     hellos = Hellos()
     found, expected = [], []
-    for now, (stream, sequence, payload, kinds, name) in enumerate(rows):
+    segments = [frame for frame in tshark.frames_with_names(capture) if frame["tcp.payload"]]
+    for now, frame in enumerate(segments):
+        payload, sequence = bytes.fromhex(frame["tcp.payload"]), int(frame["tcp.seq_raw"])
         try:
-            hello = hellos.feed(stream, int(sequence), bytes.fromhex(payload), now)
+            hello = hellos.feed(frame["tcp.stream"], sequence, payload, now)
         except TlsError:
             hello = None
         if hello is not None:
             found.append(hello.server_name)
-        if "1" in kinds.split(tshark.SEPARATOR):
+        name = frame["tls.handshake.extensions_server_name"]
+        if "1" in frame["tls.handshake.type"].split(tshark.SEPARATOR):
             expected.append(name_of(name.encode().split(b".")) if name else None)
     assert (found == expected) == (capture.name not in EXPLAINED)

@@ -55,11 +55,12 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A DNS question of a device; `rcode` is None where no answer was seen."""
+    """A DNS question of a device at `address`; `rcode` is None where no answer was seen."""
 
     mac: str
     qname: str
     rcode: str | None
+    address: str | None = None
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,7 +57,8 @@ class Tunnels:
             self._devices.clear()
         changed: dict[str, set[str]] = {}
         for question in tick.questions:
-            if question.mac in home.exempt or question.qname.endswith(".arpa"):
+            # A resolver in the house asks for what its clients asked.
+            if question.mac in home.exempt or question.address in home.resolvers or question.qname.endswith(".arpa"):
                 continue
             # A tunnel to a server that is asked directly needs no name that exists.
             domain = registrable_domain(question.qname) if is_listed(question.qname) else _UNLISTED
