@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from netvane.common.clock import NANOSECONDS
 from netvane.common.event_schema import Encoder
-from netvane.flows.anomalies.detector import Detector
+from netvane.flows.anomalies.detector import MAX_TOLD_AN_HOUR, Detector
 from netvane.flows.anomalies.episodes import MAX_EPISODES
 from netvane.flows.anomalies.learned import MAX_DEVICES, MAX_VALUES, Memory, dump, load
 from netvane.flows.anomalies.limits import DAY, HOUR, Limits
@@ -476,6 +476,19 @@ def test_nothing_is_found_of_devices_before_their_learning_time() -> None:
         contacts = (far(LAMP, f"{number}.new{number}.example", 1000 + number, country="KP"), near(LAMP, TV, 445))
         devices = (DeviceTick(mac=LAMP, wan_tx_bytes=10**9, addresses=(ADDRESSES[LAMP],)),)
         assert detector.feed(tick(START + number * STEP * NANOSECONDS, contacts=contacts, devices=devices), HOME) == []
+
+
+def test_a_flood_from_made_up_devices_is_told_a_few_times(learned: bytes) -> None:
+    detector = Detector(load(learned), Limits())
+    found = []
+    for number in range(10):
+        devices = tuple(
+            DeviceTick(mac=f"02:00:00:00:{number:02x}:{mac:02x}", tx={"tcp_syn": 5_000}) for mac in range(100)
+        )
+        found += detector.feed(tick(START + FORTNIGHT + number * NANOSECONDS, devices=devices), HOME)
+    assert len(found) == MAX_TOLD_AN_HOUR
+    assert detector.found == {"syn_flood": 1000}
+    assert detector.untold == {"syn_flood": 1000 - MAX_TOLD_AN_HOUR}
 
 
 def test_memory_is_bounded_whatever_comes(learned: bytes) -> None:

@@ -9,7 +9,7 @@ from netvane.flows.anomalies.bypass import bypasses
 from netvane.flows.anomalies.episodes import Episodes
 from netvane.flows.anomalies.floods import floods
 from netvane.flows.anomalies.learned import Memory, dump
-from netvane.flows.anomalies.limits import Limits
+from netvane.flows.anomalies.limits import HOUR, Limits
 from netvane.flows.anomalies.novelty import news
 from netvane.flows.anomalies.records import Finding, Home, Kind, Tick
 from netvane.flows.anomalies.scans import Scans
@@ -18,16 +18,26 @@ from netvane.flows.anomalies.tunnels import Tunnels
 from netvane.flows.anomalies.uploads import upload
 from netvane.flows.timing import SeriesBook
 
+# A flood from made-up addresses is one thing, not a thousand.
+MAX_TOLD_AN_HOUR = 20  # of a kind
+
 # While a device does this, all that it contacts is new, and nothing of it is to be learned.
 _WILD: frozenset[Kind] = frozenset({"syn_flood", "icmp_flood", "port_scan", "host_scan"})
 
 
 class Detector:
-    """Learns what is usual and finds what is not. `series` is shared with who classifies flows by their timing."""
+    """Learns what is usual and finds what is not.
+
+    `series` is shared with who classifies flows by their timing. `found` counts the episodes that began, `untold` those
+    of them that were too many to be told.
+    """
 
     def __init__(self, memory: Memory, limits: Limits) -> None:
         self.series = SeriesBook()
         self.found: Counter[Kind] = Counter()
+        self.untold: Counter[Kind] = Counter()
+        self._hour = 0
+        self._told: Counter[Kind] = Counter()
         self._memory = memory
         self._limits = limits
         self._episodes = Episodes(memory.episodes)
@@ -37,12 +47,20 @@ class Detector:
         self._addresses = Addresses()
 
     def feed(self, tick: Tick, home: Home) -> list[Finding]:
-        """The findings with which an episode begins."""
+        """The findings with which an episode begins, at most MAX_TOLD_AN_HOUR of a kind."""
         self._memory.since = self._memory.since or tick.now
         self._episodes.expire(tick.now)
+        if tick.now // HOUR != self._hour:
+            self._hour = tick.now // HOUR
+            self._told.clear()
         new = [finding for finding in self._candidates(tick, home) if self._episodes.begins(finding, tick.now)]
-        self.found.update(finding.kind for finding in new)
-        return new
+        return [finding for finding in new if self._tell(finding.kind)]
+
+    def _tell(self, kind: Kind) -> bool:
+        self.found[kind] += 1
+        told = self._told[kind] < MAX_TOLD_AN_HOUR
+        (self._told if told else self.untold)[kind] += 1
+        return told
 
     def going(self) -> Counter[tuple[str, Kind]]:
         """How many episodes of each device (MAC) and kind go on; what alerts look at."""
