@@ -69,10 +69,12 @@ class Journal:
         if self._store is not None:
             await asyncio.to_thread(self._store.close, 2.5)
 
-    def append(self, event: Event, *, mac: str | None = None, device_name: str | None = None) -> None:
-        """Store `event` as of now; never waits, never raises."""
+    def append(
+        self, event: Event, *, mac: str | None = None, device_name: str | None = None, ts: int | None = None
+    ) -> None:
+        """Store `event`, which happened at `ts` (Unix ns; now if not given); never waits, never raises."""
         if self._store is not None:
-            self._store.append(event, mac=mac, device_name=device_name)
+            self._store.append(event, mac=mac, device_name=device_name, ts=ts)
 
     def collect(self) -> Iterable[Metric]:
         return () if self._store is None else events_metrics.collect(self._store, self._shipper)

@@ -17,6 +17,7 @@ from netvane.flows.batch import I64, U64
 from netvane.flows.classes import CLASSES
 from netvane.flows.decode import TCP
 from netvane.flows.engine import Engine, Processed
+from netvane.flows.flowevents import protocol_name
 from netvane.flows.payload import payload_of
 from netvane.flows.pcapfile import CaptureFile, CaptureFileError
 from netvane.flows.prefixes import PRIVATE, Prefixes
@@ -27,7 +28,6 @@ EXPIRE_NS = 60_000_000_000
 END_OF_TIME = 2**62
 
 _DNS_PORT = 0x3500  # 53, read as a little-endian machine reads it
-PROTOCOL_NAMES = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmpv6", 132: "sctp"}
 
 
 class DeviceCounts(msgspec.Struct, frozen=True):
@@ -105,7 +105,7 @@ def analyze(path: Path) -> Analysis:
 
 def _by_protocol(ended: U64) -> dict[str, int]:
     counts = Counter(ended.tolist())
-    return {PROTOCOL_NAMES.get(protocol, str(protocol)): count for protocol, count in counts.most_common()}
+    return {protocol_name(protocol): count for protocol, count in counts.most_common()}
 
 
 def _dns_rows(last: U64) -> I64:

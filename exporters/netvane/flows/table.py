@@ -76,7 +76,7 @@ class FlowTable:
         self.tcp_flags = np.zeros(places, dtype=np.uint8)
         self.taken = 0
         self.folded_frames = 0  # frames that came while the table was full and had no entry
-        self._room = int(places * FULL)
+        self.room = int(places * FULL)
         self._folded_room = int(places * FOLDED_FULL)
         self._waiting_frames = 0
         self._waiting_bytes = 0
@@ -87,7 +87,7 @@ class FlowTable:
 
     @property
     def full(self) -> bool:
-        return self.taken >= self._room
+        return self.taken >= self.room
 
     @property
     def pressing(self) -> bool:
@@ -139,7 +139,7 @@ class FlowTable:
         distinct, leaders, member = np.unique(hashes[new], return_index=True, return_inverse=True)
         keys = arrivals.keys_of(rows[new[leaders]])
         times = arrivals.ts[rows[new[leaders]]]
-        room = max(self._room - self.taken, 0)
+        room = max(self.room - self.taken, 0)
         made = np.empty(len(distinct), dtype=np.int64)
         # First come, first served: np.unique sorted them by hash.
         order = np.argsort(leaders, kind="stable")

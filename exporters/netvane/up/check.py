@@ -6,6 +6,7 @@ from pathlib import Path
 
 from netvane.common import settings
 from netvane.common.config import ConfigError, Document, Section
+from netvane.flows.settings import FlowsSettings
 from netvane.latency.settings import LatencySettings
 from netvane.up.settings import Alerts, Notify, Up
 
@@ -15,6 +16,7 @@ MODELS: dict[str, type[Section]] = {
     "loki": settings.Loki,
     "notify": Notify,
     "alerts": Alerts,
+    "flows": FlowsSettings,
     "latency": LatencySettings,
     "up": Up,
 }

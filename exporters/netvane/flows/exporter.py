@@ -1,0 +1,168 @@
+"""The packet-flow exporter: puts capture, names, events and metrics together."""
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Iterable
+
+from netvane.common import network, settings
+from netvane.common.config import Document
+from netvane.common.journal import Journal
+from netvane.common.log import get_logger
+from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
+from netvane.common.service import Service, private_directory
+from netvane.flows import interfaces, metrics
+from netvane.flows.capture import Capture
+from netvane.flows.country import country_of
+from netvane.flows.engine import Engine
+from netvane.flows.flowevents import event_of
+from netvane.flows.flowrecords import FlowRecord
+from netvane.flows.names import DnsExchange
+from netvane.flows.prefixes import PRIVATE, Prefixes
+from netvane.flows.settings import FlowsSettings
+from netvane.flows.timing import SeriesBook
+
+log = get_logger("flows")
+
+OFF = (
+    "this machine sees only its own traffic; make it the access point of the gadgets, plug it into a mirror port of "
+    "the switch, or make it their gateway, and name the interface under flows.interfaces"
+)
+WATCH_SECONDS = 5.0
+# So many flow events every ten seconds; a flood makes more flows than anybody reads.
+MAX_FLOW_EVENTS = 2_000
+
+
+class FlowsExporter:
+    """See netvane.common.service.Exporter."""
+
+    def __init__(self, document: Document, service: Service) -> None:
+        self._service = service
+        self._settings, self._network = _check(document)
+        self._journal = Journal(document, service)
+        self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
+        self._capture: Capture | None = None
+        self._series = SeriesBook()
+        self._suppressed = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def reload(self, document: Document) -> None:
+        checked = _check(document)
+        take_journal = self._journal.reload(document)
+        before = self._settings
+        self._settings, self._network = checked
+        take_journal()
+        if (self._settings.interfaces, self._settings.ring, self._settings.promiscuous) != (
+            before.interfaces,
+            before.ring,
+            before.promiscuous,
+        ):
+            self._stop_capture()
+        self._watch_once()
+
+    async def start(self) -> None:
+        private_directory(self._service.data_dir)
+        await self._journal.start()
+        self._watch_once()
+        self._tasks = [self._service.spawn("watch", self._watch())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._stop_capture)
+        await self._journal.stop()
+
+    def collectors(self) -> dict[str, Callable[[], Iterable[Metric]]]:
+        return {"traffic": self._collect, "events": self._journal.collect}
+
+    def exchanges(self, found: list[DnsExchange]) -> None:
+        for exchange in found:
+            self._journal.append(exchange.event, mac=exchange.mac, ts=exchange.ts)
+
+    def flows(self, records: list[FlowRecord]) -> None:
+        self._suppressed += max(len(records) - MAX_FLOW_EVENTS, 0)
+        capture = self._capture
+        if capture is None:
+            return
+        for record in records[:MAX_FLOW_EVENTS]:
+            mac, event = event_of(record, capture.names.memory.name_of, country_of, self._series.classify)
+            self._journal.append(event, mac=mac, ts=record.last)
+
+    def interface(self, name: str, reason: str | None) -> None:
+        self._service.set_degraded(f"capture {name}", reason)
+
+    def ticked(self) -> None:
+        self._service.beat()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self._watch_once()
+
+    def _watch_once(self) -> None:
+        """Find the interfaces where none are running, follow the prefixes of the network."""
+        if self._capture is None:
+            names = self._settings.interfaces or ((found,) if (found := interfaces.find()) else ())
+            self._service.set_degraded("capture", None if names else OFF)
+            if names:
+                self._start_capture(names)
+        if self._capture is None:
+            self._service.beat()
+            return
+        if self._capture.failure is not None:
+            raise self._capture.failure
+        prefixes = _prefixes(self._settings, self._network)
+        if prefixes.networks != self._engine.prefixes.networks:
+            with self._capture.lock:
+                self._engine.set_prefixes(prefixes)
+
+    def _start_capture(self, names: tuple[str, ...]) -> None:
+        bridges = frozenset(interfaces.bridges())
+        always = self._settings.promiscuous
+        self._capture = Capture(
+            names,
+            self._engine,
+            self,
+            self._service.clock,
+            ring_bytes=self._settings.ring,
+            # A bridge hands this machine what goes from one of its ports to another in promiscuous mode only.
+            promiscuous=lambda name: always or name in bridges,
+        )
+        self._capture.start()
+        log.info("listening", interfaces=",".join(names))
+
+    def _stop_capture(self) -> None:
+        if self._capture is not None:
+            self._capture.stop()
+            for port in self._capture.ports:
+                self._service.set_degraded(f"capture {port.name}", None)
+            self._capture = None
+
+    def _collect(self) -> Iterable[Metric]:
+        capture = self._capture
+        yield GaugeMetricFamily(
+            "netvane_flows_capturing", "Whether there is an interface to listen on.", value=float(capture is not None)
+        )
+        yield CounterMetricFamily(
+            "netvane_flows_events_suppressed",
+            "Flows that became no event, because too many ended at once.",
+            value=self._suppressed,
+        )
+        if capture is None:
+            return
+        with capture.lock:
+            self._engine.settle()
+            yield from metrics.traffic(self._engine)
+            yield from metrics.work(self._engine, capture.names)
+            yield from metrics.capture(capture.ports)
+
+
+def _check(document: Document) -> tuple[FlowsSettings, settings.Network]:
+    return document.section("flows", FlowsSettings), document.section("network", settings.Network)
+
+
+def _prefixes(flows: FlowsSettings, network_settings: settings.Network) -> Prefixes:
+    """Configured and found ones; private ones always, because behind this network's router they lead nowhere."""
+    found = network.find(network_settings).subnet
+    texts = {*flows.local_prefixes, *PRIVATE, *([found] if found else [])}
+    return Prefixes(sorted(str(ipaddress.ip_network(text)) for text in texts))
