@@ -483,7 +483,7 @@ def test_a_flood_from_made_up_devices_is_told_a_few_times(learned: bytes) -> Non
     found = []
     for number in range(10):
         devices = tuple(
-            DeviceTick(mac=f"02:00:00:00:{number:02x}:{mac:02x}", tx={"tcp_syn": 5_000}) for mac in range(100)
+            DeviceTick(mac=f"06:00:00:00:{number:02x}:{mac:02x}", tx={"tcp_syn": 5_000}) for mac in range(100)
         )
         found += detector.feed(tick(START + FORTNIGHT + number * NANOSECONDS, devices=devices), HOME)
     assert len(found) == MAX_TOLD_AN_HOUR
