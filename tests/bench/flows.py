@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 
 from netvane.flows import dns
 from netvane.flows.batch import LEAD, TAIL, Batch
+from netvane.flows.classes import CLASSES
 from netvane.flows.engine import Engine
 from netvane.flows.payload import payload_of
 from netvane.flows.pcapfile import CaptureFile
@@ -119,7 +121,9 @@ def _slots(path: Path, limit: int) -> tuple[list[Batch], int]:
             offsets = np.arange(len(batch), dtype=np.int64) * SLOT + 82
             for start in range(0, len(batch), BATCH):
                 part = slice(start, start + BATCH)
-                found.append(Batch(slots, offsets[part], captured[part], batch.wire[part].copy(), batch.ts[part].copy()))
+                found.append(
+                    Batch(slots, offsets[part], captured[part], batch.wire[part].copy(), batch.ts[part].copy())
+                )
             count += len(batch)
             if count >= limit:
                 break
@@ -218,32 +222,28 @@ def _fuzz() -> dict[str, Any]:
         offsets = LEAD + np.cumsum(lengths) - lengths
         wire = np.array([wire for _, wire in captured], dtype=np.uint64)
         batch = Batch(data, offsets, lengths.astype(np.uint64), wire, np.zeros(BATCH, dtype=np.int64))
+        engine = Engine(Prefixes(PRIVATE), groups=True, bits=15)
         for repeat in range(11):
-            engine = Engine(Prefixes(PRIVATE), groups=True, bits=15) if repeat == 0 else engine
             if repeat:
                 spots = random.integers(0, len(data), len(data) // 40)
                 data[spots] = random.integers(0, 256, len(spots), dtype=np.uint8)
             engine.process(batch)
             counted += BATCH
             if repeat == 1 and round_number % 10 == 0:
-                wrong += _differences(engine, captured, batch)
+                wrong += _differences(captured, batch)
         engine.settle()
         wrong += engine.totals.all_frames != 11 * BATCH
         wrong += engine.totals.all_bytes != 11 * int(wire.sum())
     return {"frames": counted, "wrong": wrong, "goal": "10 million, none wrong"}
 
 
-def _differences(_: Engine, captured: list[tuple[bytes, int]], batch: Batch) -> int:
+def _differences(captured: list[tuple[bytes, int]], batch: Batch) -> int:
     """How many classes of a fresh engine differ from the plain decoder's, on the frames as they are now."""
-    from collections import Counter  # noqa: PLC0415
-
-    from netvane.flows.classes import CLASSES  # noqa: PLC0415
-
     engine = Engine(Prefixes(PRIVATE))
     engine.process(batch)
     engine.settle()
     expected: Counter[str] = Counter()
-    for row, (_, wire) in enumerate(captured):
+    for row, (_frame, wire) in enumerate(captured):
         expected.update(frames.classes(batch.frame(row), wire))
     return sum(expected[name] != int(count) for name, count in zip(CLASSES, engine.totals.class_frames, strict=True))
 
@@ -309,7 +309,9 @@ def _watched(directory: Path, capture: Path, pace: list[str], watchers: tuple[st
     for name in watchers:
         with Rack() as rack:
             sender, watcher = _pair(rack)
-            found[name] = _WATCHERS[name](sender, watcher, directory / f"{name}{len(os.listdir(directory))}", capture, pace)
+            found[name] = _WATCHERS[name](
+                sender, watcher, directory / f"{name}{len(list(directory.iterdir()))}", capture, pace
+            )
     return found
 
 

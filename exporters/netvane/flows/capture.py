@@ -25,7 +25,7 @@ LOOK_SECONDS = 0.05
 SHORTEST_SECONDS = 0.02
 LOOK_PART = 8  # more than 1/8 of the ring used: drain at once, and sleep less
 INTERFACE_SECONDS = 1.0
-EXPIRE_SECONDS = 10.0
+EXPIRE_SECONDS = 20.0
 STOP_SECONDS = 3.0
 
 

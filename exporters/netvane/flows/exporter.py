@@ -28,7 +28,7 @@ OFF = (
     "the switch, or make it their gateway, and name the interface under flows.interfaces"
 )
 WATCH_SECONDS = 5.0
-# So many flow events every ten seconds; a flood makes more flows than anybody reads.
+# So many flow events every twenty seconds; a flood makes more flows than anybody reads.
 MAX_FLOW_EVENTS = 2_000
 
 

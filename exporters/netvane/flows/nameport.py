@@ -76,7 +76,10 @@ class NameReader:
             batch.frames_at(rows), batch.wire[rows].tolist(), batch.ts[rows].tolist(), strict=True
         ):
             payload = payload_of(frame, wire)
-            if payload is not None and payload.data and _connection(payload) in self._waiting:
+            if payload is None or not payload.data or _connection(payload) not in self._waiting:
+                continue
+            # Beginnings come whole through the name socket, and here cut short.
+            if payload.data[:1] != b"\x16" or payload.data[5:6] != b"\x01":
                 self._hello(frame, payload, ts)
 
     def expire(self, now: int) -> list[DnsExchange]:
