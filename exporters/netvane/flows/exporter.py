@@ -23,10 +23,6 @@ from netvane.flows.timing import SeriesBook
 
 log = get_logger("flows")
 
-OFF = (
-    "this machine sees only its own traffic; make it the access point of the gadgets, plug it into a mirror port of "
-    "the switch, or make it their gateway, and name the interface under flows.interfaces"
-)
 WATCH_SECONDS = 5.0
 # So many flow events every twenty seconds; a flood makes more flows than anybody reads.
 MAX_FLOW_EVENTS = 2_000
@@ -103,7 +99,7 @@ class FlowsExporter:
         """Find the interfaces where none are running, follow the prefixes of the network."""
         if self._capture is None:
             names = self._settings.interfaces or ((found,) if (found := interfaces.find()) else ())
-            self._service.set_degraded("capture", None if names else OFF)
+            self._service.set_degraded("capture", None if names else interfaces.ONLY_OWN_TRAFFIC)
             if names:
                 self._start_capture(names)
         if self._capture is None:

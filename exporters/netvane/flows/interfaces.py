@@ -17,10 +17,20 @@ _GET_INTERFACE, _WIFI_IFNAME, _WIFI_IFTYPE, _IFTYPE_AP = 5, 4, 5, 3
 _IFINFO_BYTES, _GENL_BYTES = 16, 4
 _NESTED_BITS = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
+ONLY_OWN_TRAFFIC = (
+    "this machine sees only its own traffic; make it the access point of the gadgets, plug it into a mirror port of "
+    "the switch, or make it their gateway, and name the interface under flows.interfaces"
+)
+
 
 def find() -> str | None:
     """The interface to listen on by default; None: this machine sees only its own traffic."""
     return next(iter([*access_points(), *bridges()]), None)
+
+
+def off(configured: tuple[str, ...]) -> str | None:
+    """Why there is nothing to listen on; None where there is."""
+    return None if configured or find() is not None else ONLY_OWN_TRAFFIC
 
 
 def access_points() -> list[str]:

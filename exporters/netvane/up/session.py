@@ -14,6 +14,8 @@ from typing import Literal
 from netvane.common import network, settings
 from netvane.common.config import ConfigError, Document
 from netvane.common.network import NetworkView
+from netvane.flows import interfaces
+from netvane.flows.settings import FlowsSettings
 from netvane.up import check, places, ports, privileges
 from netvane.up.console import NAME_WIDTH, Console
 from netvane.up.jobs import all_jobs
@@ -116,6 +118,7 @@ class Session:
             has_configuration=document.file is not None,
             log_level=self._options.log_level,
             log_format=self._options.log_format,
+            flows_off=interfaces.off(document.section("flows", FlowsSettings).interfaces),
         )
         parts = plan.parts()
         jobs = {job.name for job in all_jobs(plan.up)}
