@@ -13,6 +13,7 @@ COMMANDS = {
     "raw": ("netvane.raw.command", "the privileged helper: path traces, passive listener"),
     "events": ("netvane.common.command", "search the events of an exporter"),
     "flows": ("netvane.flows.command", "exporter: who talks to whom, by the packets of an access point"),
+    "ask": ("netvane.flows.ask", "what one device talked to"),
     "analyze": ("netvane.flows.analyze", "the packet engine over a capture file"),
     "render": ("netvane.up.render_command", "write the configuration of Prometheus and Alertmanager"),
     "check-config": ("netvane.up.check", "check the whole of netvane.yml"),

@@ -2,11 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from netvane.common import events_metrics, settings
 from netvane.common.config import Document
-from netvane.common.control import ControlError, ControlServer, events_handler, socket_path
+from netvane.common.control import ControlError, ControlServer, Handler, events_handler, socket_path
 from netvane.common.event_file import StoreError
 from netvane.common.event_inbox import Limits
 from netvane.common.event_schema import Event
@@ -19,9 +19,10 @@ from netvane.common.service import Service, ServiceError
 class Journal:
     """Opened by `start`, closed by `stop`; between the two `append` may be called from any thread."""
 
-    def __init__(self, document: Document, service: Service) -> None:
-        """Raises ConfigError."""
+    def __init__(self, document: Document, service: Service, requests: Mapping[str, Handler] | None = None) -> None:
+        """`requests`: what the socket answers beside searches of the store. Raises ConfigError."""
         self._service = service
+        self._requests = requests or {}
         self._site, self._loki = _check(document)
         self._store: EventStore | None = None
         self._shipper: Shipper | None = None
@@ -39,7 +40,7 @@ class Journal:
                 limits=Limits(max_bytes=service.storage.events_max),
             )
             self._control = ControlServer(
-                socket_path(service.run_dir, service.name), {"events": events_handler(self._store)}
+                socket_path(service.run_dir, service.name), {**self._requests, "events": events_handler(self._store)}
             )
             await self._control.start()
         except (StoreError, ControlError) as error:

@@ -21,6 +21,7 @@ from netvane.flows.flowevents import protocol_name
 from netvane.flows.payload import payload_of
 from netvane.flows.pcapfile import CaptureFile, CaptureFileError
 from netvane.flows.prefixes import PRIVATE, Prefixes
+from netvane.flows.tables import print_columns
 from netvane.flows.totals import RX, TX
 
 MAX_DEVICES = 65_536
@@ -182,11 +183,7 @@ def _write_table(analysis: Analysis, out: TextIO) -> None:
 
 
 def _columns(rows: list[list[Any]], out: TextIO) -> None:
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
-    for row in texts:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        out.write("  ".join(cells).rstrip() + "\n")
+    print_columns(rows, out)
     out.write("\n")
 
 

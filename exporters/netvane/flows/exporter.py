@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 
 from netvane.common import network, settings
 from netvane.common.config import Document
+from netvane.common.events import event_file_of
 from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.common.service import Service, private_directory
-from netvane.flows import interfaces, metrics
+from netvane.flows import ask, interfaces, metrics
 from netvane.flows.capture import Capture
 from netvane.flows.country import country_of
 from netvane.flows.engine import Engine
@@ -34,7 +35,8 @@ class FlowsExporter:
     def __init__(self, document: Document, service: Service) -> None:
         self._service = service
         self._settings, self._network = _check(document)
-        self._journal = Journal(document, service)
+        events = event_file_of(service.storage.data_dir, service.name)
+        self._journal = Journal(document, service, {"ask": ask.handler(events)})
         self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
         self._capture: Capture | None = None
         self._series = SeriesBook()
