@@ -14,6 +14,7 @@ COMMANDS = {
     "events": ("netvane.common.command", "search the events of an exporter"),
     "flows": ("netvane.flows.command", "exporter: who talks to whom, by the packets of an access point"),
     "ask": ("netvane.flows.ask", "what one device talked to"),
+    "capture": ("netvane.flows.capture_command", "list and export recorded packets"),
     "analyze": ("netvane.flows.analyze", "the packet engine over a capture file"),
     "render": ("netvane.up.render_command", "write the configuration of Prometheus and Alertmanager"),
     "check-config": ("netvane.up.check", "check the whole of netvane.yml"),

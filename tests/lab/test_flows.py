@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from netvane.flows import capture_command
+from netvane.flows.pcapfile import CaptureFile
 from tests import frames
 from tests.lab.exporters import RunningExporter, running_exporter
 from tests.lab.netns import Namespace
@@ -244,3 +246,36 @@ def test_a_reload_keeps_what_was_counted(tmp_path: Path) -> None:
         eventually(lambda: exporter.process.output().count("msg=listening") == 2, what="a new ring")
         send(sender, made)
         counted(exporter, 30)
+
+
+def test_the_last_packets_of_a_device_can_be_exported(tmp_path: Path) -> None:
+    other = frames.ethernet(frames.ipv4(frames.udp(1, 2), 17), source=bytes.fromhex("0017880000aa"))
+    large = frames.ethernet(frames.ipv4(frames.udp(1, 2, bytes(1000)), 17))
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        recorded = tmp_path / "packets"
+        eventually(lambda: exporter.value("netvane_flows_recorder_running") == 1, what="dumpcap")
+        eventually(lambda: list(recorded.glob("*.pcapng")), what="a file")
+
+        # dumpcap says nowhere when it has begun to listen.
+        def is_recorded() -> bool:
+            send(sender, [other])
+            return exported(tmp_path, "00:17:88:00:00:aa")[0] > 0
+
+        eventually(is_recorded, what="a packet")
+        send(sender, [large, other, large])
+        eventually(lambda: exported(tmp_path, GADGET)[0] == 2, what="the packets of the gadget")
+        assert {path.stat().st_mode & 0o777 for path in recorded.iterdir()} == {0o600}
+        listed = capture_command.main(["list", f"--directory={recorded}"])
+        assert listed == 0
+    frames_written = exported(tmp_path, GADGET)[1]
+    assert frames_written == [(large[:128], len(large))] * 2
+    assert (tmp_path / "export.pcap").stat().st_mode & 0o777 == 0o600
+
+
+def exported(directory: Path, mac: str) -> tuple[int, list[tuple[bytes, int]]]:
+    output = directory / "export.pcap"
+    command = ["export", f"--device={mac}", f"--directory={directory / 'packets'}", f"--output={output}"]
+    assert capture_command.main(command) == 0
+    with CaptureFile(output) as file:
+        found = [(batch.frame(row), int(batch.wire[row])) for batch in file.batches() for row in range(len(batch))]
+    return len(found), found

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="netvane ask", description=__doc__, allow_abbrev=False)
     parser.add_argument("--device", required=True, type=_device, metavar="MAC|NAME")
     parser.add_argument(
-        "--last", type=_duration, default=_duration("1h"), metavar="AGE", help="15m, 1h, 31d; default 1h"
+        "--last", type=parse_duration, default=parse_duration("1h"), metavar="AGE", help="15m, 1h, 31d; default 1h"
     )
     views = parser.add_mutually_exclusive_group()
     for name, purpose in (
@@ -97,13 +97,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _device(text: str) -> str:
+    try:
+        return mac_address(text)
+    except argparse.ArgumentTypeError:
+        return text
+
+
+def mac_address(text: str) -> str:
+    """``24:0a:c4:00:00:01`` of any usual way to write it. Raises argparse.ArgumentTypeError."""
     digits = re.sub(r"[:.-]", "", text).lower()
-    if re.fullmatch(r"[0-9a-f]{12}", digits):
-        return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
-    return text
+    if not re.fullmatch(r"[0-9a-f]{12}", digits):
+        raise argparse.ArgumentTypeError(f"not a MAC address: {text!r}")
+    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
-def _duration(text: str) -> Duration:
+def parse_duration(text: str) -> Duration:
+    """Raises argparse.ArgumentTypeError."""
     try:
         return Duration.parse(text)
     except ValueError as error:

@@ -11,7 +11,7 @@ from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.common.service import Service, private_directory
-from netvane.flows import ask, interfaces, metrics
+from netvane.flows import ask, interfaces, metrics, recorder
 from netvane.flows.capture import Capture
 from netvane.flows.country import country_of
 from netvane.flows.engine import Engine
@@ -39,6 +39,7 @@ class FlowsExporter:
         self._journal = Journal(document, service, {"ask": ask.handler(events)})
         self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
         self._capture: Capture | None = None
+        self._recorder: recorder.Recorder | None = None
         self._series = SeriesBook()
         self._suppressed = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -49,11 +50,7 @@ class FlowsExporter:
         before = self._settings
         self._settings, self._network = checked
         take_journal()
-        if (self._settings.interfaces, self._settings.ring, self._settings.promiscuous) != (
-            before.interfaces,
-            before.ring,
-            before.promiscuous,
-        ):
+        if _of_capture(self._settings) != _of_capture(before):
             self._stop_capture()
         self._watch_once()
 
@@ -109,10 +106,33 @@ class FlowsExporter:
             return
         if self._capture.failure is not None:
             raise self._capture.failure
+        self._tend_recorder()
         prefixes = _prefixes(self._settings, self._network)
         if prefixes.networks != self._engine.prefixes.networks:
             with self._capture.lock:
                 self._engine.set_prefixes(prefixes)
+
+    def _tend_recorder(self) -> None:
+        if self._recorder is not None:
+            self._service.set_degraded("recorder", self._recorder.tend())
+
+    def _start_recorder(self, names: tuple[str, ...]) -> None:
+        wanted = self._settings.recorder
+        if not wanted.enabled:
+            return
+        directory = wanted.directory or self._service.run_dir / "packets"
+        if wanted.directory is not None and recorder.on_disk(directory):
+            daily = recorder.bytes_a_day(names, full=wanted.full)
+            log.info("packets are recorded on a disk", directory=directory, bytes_a_day=daily or "unknown")
+        self._recorder = recorder.Recorder(
+            directory,
+            names,
+            size=wanted.size,
+            keep_seconds=wanted.keep,
+            full=wanted.full,
+            clock=self._service.clock,
+        )
+        self._tend_recorder()
 
     def _start_capture(self, names: tuple[str, ...]) -> None:
         bridges = frozenset(interfaces.bridges())
@@ -127,6 +147,7 @@ class FlowsExporter:
             promiscuous=lambda name: always or name in bridges,
         )
         self._capture.start()
+        self._start_recorder(names)
         log.info("listening", interfaces=",".join(names))
 
     def _stop_capture(self) -> None:
@@ -135,6 +156,10 @@ class FlowsExporter:
             for port in self._capture.ports:
                 self._service.set_degraded(f"capture {port.name}", None)
             self._capture = None
+        if self._recorder is not None:
+            self._recorder.stop()
+            self._service.set_degraded("recorder", None)
+            self._recorder = None
 
     def _collect(self) -> Iterable[Metric]:
         capture = self._capture
@@ -153,6 +178,13 @@ class FlowsExporter:
             yield from metrics.traffic(self._engine)
             yield from metrics.work(self._engine, capture.names)
             yield from metrics.capture(capture.ports)
+        if self._recorder is not None:
+            yield from metrics.recording(self._recorder.recording())
+
+
+def _of_capture(flows: FlowsSettings) -> tuple[object, ...]:
+    """The settings with which a capture is begun anew."""
+    return flows.interfaces, flows.ring, flows.promiscuous, flows.recorder
 
 
 def _check(document: Document) -> tuple[FlowsSettings, settings.Network]:

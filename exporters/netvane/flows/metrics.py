@@ -8,6 +8,7 @@ from netvane.flows.capture import Port
 from netvane.flows.classes import CLASSES
 from netvane.flows.engine import Engine
 from netvane.flows.nameport import NameReader
+from netvane.flows.recorder import Recording
 from netvane.flows.totals import OTHER_DEVICE
 
 # Figures of this exporter that are not of a device, and room for what is common to all exporters.
@@ -87,6 +88,17 @@ def work(engine: Engine, names: NameReader) -> Iterable[Metric]:
         "netvane_flows_undecodable_messages",
         "DNS messages and hellos that are damaged.",
         value=names.counts.undecodable,
+    )
+
+
+def recording(found: Recording) -> Iterable[Metric]:
+    """Of the recorder, where it is enabled."""
+    yield GaugeMetricFamily("netvane_flows_recorder_running", "Whether dumpcap runs.", value=float(found.running))
+    yield GaugeMetricFamily("netvane_flows_recorder_bytes", "Size of the recorded packets.", value=found.bytes)
+    yield GaugeMetricFamily(
+        "netvane_flows_recorder_oldest_timestamp_seconds",
+        "When the oldest recorded file was begun, as Unix time; 0: there is none.",
+        value=found.oldest_ns / NANOSECONDS,
     )
 
 

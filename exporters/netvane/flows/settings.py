@@ -1,15 +1,34 @@
 """The `flows` section of netvane.yml."""
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from netvane.common.config import Section, Size
+from netvane.common.config import Duration, Section, Size
 from netvane.common.settings import InterfaceName
 
 RING_UNIT = 1 << 20  # what the kernel is asked for at a time (netvane.flows.ring)
 MAX_RING = Size(32 << 20)
+MINUTE = 60
+
+
+class Recorder(Section, frozen=True):
+    """The last packets, in a rotating set of files."""
+
+    enabled: bool = True
+    full: bool = False  # whole packets, not only their headers
+    directory: Path | None = None  # in the run directory, which is a tmpfs, unless given
+    size: Size = Size(64 << 20)
+    keep: Duration = Duration(3600)
+
+    def problem(self) -> tuple[str, str] | None:
+        if self.size < RING_UNIT:
+            return "size", "expected at least 1MiB"
+        if self.keep < MINUTE:
+            return "keep", "expected at least 1m"
+        return None
 
 
 class FlowsSettings(Section, frozen=True):
@@ -20,6 +39,7 @@ class FlowsSettings(Section, frozen=True):
     local_prefixes: tuple[str, ...] = ()  # beside those that are found
     ring: Size = MAX_RING
     max_devices: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
+    recorder: Recorder = Recorder()
 
     def problem(self) -> tuple[str, str] | None:
         if len(set(self.interfaces)) < len(self.interfaces):
