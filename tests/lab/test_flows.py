@@ -279,3 +279,28 @@ def exported(directory: Path, mac: str) -> tuple[int, list[tuple[bytes, int]]]:
     with CaptureFile(output) as file:
         found = [(batch.frame(row), int(batch.wire[row])) for batch in file.batches() for row in range(len(batch))]
     return len(found), found
+
+
+def test_a_port_scan_is_an_anomaly_with_the_packets_that_show_it(tmp_path: Path) -> None:
+    victim = bytes([198, 51, 100, 30])
+    scan = [
+        frames.ethernet(
+            frames.ipv4(frames.tcp(50000, port, 0x02), 6, destination=victim), source=bytes.fromhex("0017880000aa")
+        )
+        for port in range(1, 61)
+    ]
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        eventually(lambda: exporter.value("netvane_flows_recorder_bytes") > 0, what="a recording")
+        send(sender, scan)
+        eventually(lambda: exporter.value("netvane_flows_anomalies_total", anomaly="port_scan") == 1, what="the scan")
+        assert exporter.value("netvane_flows_anomalies_going", mac="00:17:88:00:00:aa", anomaly="port_scan") == 1
+        eventually(
+            lambda: exporter.value("netvane_events_stored_total", event="anomaly") >= 1, within=20, what="its event"
+        )
+    (found,) = [event for event in events(tmp_path, "anomaly") if event["anomaly"] == "port_scan"]
+    assert (found["mac"], found["peer_address"]) == ("00:17:88:00:00:aa", "198.51.100.30")
+    with CaptureFile(Path(found["pcap"])) as file:
+        shown = [batch.frame(row) for batch in file.batches() for row in range(len(batch))]
+    assert set(shown) <= set(scan)
+    assert len(shown) > 30
+    assert (tmp_path / "data" / "flows" / "learned.json").is_file()

@@ -41,8 +41,8 @@ class Listener(Protocol):
     def interface(self, name: str, reason: str | None) -> None:
         """An interface cannot be listened to, and why; None: it can."""
 
-    def ticked(self) -> None:
-        """Once a second: the loop is alive."""
+    def ticked(self, now: int) -> None:
+        """Once a second, Unix ns: the loop is alive."""
 
 
 @dataclass(slots=True)
@@ -129,13 +129,14 @@ class Capture:
                 if now - checked >= INTERFACE_SECONDS:
                     checked = now
                     self._check_interfaces()
-                    self._tell(self.names.expire(self._clock.wall_ns()))
-                    self._listener.ticked()
-                if now - expired >= EXPIRE_SECONDS or self.engine.table.full:
-                    expired = now
                     wall = self._clock.wall_ns()
-                    self._listener.flows(self.engine.expire(wall, tell=True).records)
-                    self.names.memory.expire(wall)
+                    self._tell(self.names.expire(wall))
+                    self._listener.ticked(wall)
+                    # Behind the tick: what began is asked for before it is forgotten.
+                    if now - expired >= EXPIRE_SECONDS or self.engine.table.full:
+                        expired = now
+                        self._listener.flows(self.engine.expire(wall, tell=True).records)
+                        self.names.memory.expire(wall)
 
     def _drain(self, port: Port) -> None:
         ring, names = port.ring, port.names

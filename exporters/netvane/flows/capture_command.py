@@ -1,24 +1,17 @@
 """``netvane capture list|export``: the packets that were recorded lately."""
 
 import argparse
-import os
-import struct
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from netvane.common.clock import NANOSECONDS, Clock, SystemClock
+from netvane.flows import evidence
 from netvane.flows.ask import mac_address, parse_duration
-from netvane.flows.batch import Batch
-from netvane.flows.pcapfile import CaptureFile, CaptureFileError
 from netvane.flows.recorder import begun_ns, files
 from netvane.flows.tables import print_columns
 
-_MAGIC_NANOSECONDS = 0xA1B23C4D
-_SNAPLEN, _ETHERNET = 262144, 1
+SNAPLEN = 262_144  # everything
 
 
 def main(argv: list[str], clock: Clock | None = None) -> int:
@@ -29,8 +22,10 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
             _list(options.directory)
             return 0
         since = (clock or SystemClock()).wall_ns() - int(options.last * NANOSECONDS)
-        count = _export(options.directory, options.device, since, options.output)
-    except (CaptureFileError, OSError) as error:
+        recorded = sorted(files(options.directory), key=begun_ns)
+        packets = evidence.packets_of(recorded, options.device, since)
+        count = evidence.write(options.output, packets, snaplen=SNAPLEN)
+    except OSError as error:
         print(f"netvane capture: {error}", file=sys.stderr)  # noqa: T201 - the answer to whoever typed the command
         return 1
     print(f"{count} packets in {options.output}")  # noqa: T201
@@ -60,32 +55,3 @@ def _list(directory: Path) -> None:
         begun = datetime.fromtimestamp(begun_ns(path) // NANOSECONDS, UTC)
         rows.append([path.name, f"{begun:%Y-%m-%dT%H:%M:%SZ}", path.stat().st_size])
     print_columns(rows, sys.stdout)
-
-
-def _export(directory: Path, mac: str, since: int, output: Path) -> int:
-    """Write the packets from and to `mac` since then, oldest file first; returns how many. Raises OSError."""
-    wanted = int.from_bytes(bytes.fromhex(mac.replace(":", "")), "little")
-    count = 0
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as out:
-        os.fchmod(descriptor, 0o600)
-        out.write(struct.pack("=IHHiIII", _MAGIC_NANOSECONDS, 2, 4, 0, 0, _SNAPLEN, _ETHERNET))
-        for batch in _batches(directory):
-            words = batch.words()
-            device = (words[0] >> np.uint64(16) == wanted) | (words[1] & np.uint64(0xFFFFFFFFFFFF) == wanted)
-            rows = np.flatnonzero(device & (batch.ts >= since) & (batch.captured >= 12))
-            for frame, wire, ts in zip(
-                batch.frames_at(rows), batch.wire[rows].tolist(), batch.ts[rows].tolist(), strict=True
-            ):
-                out.write(struct.pack("=IIII", ts // NANOSECONDS, ts % NANOSECONDS, len(frame), wire) + frame)
-            count += len(rows)
-    return count
-
-
-def _batches(directory: Path) -> Iterator[Batch]:
-    for path in sorted(files(directory), key=begun_ns):
-        try:
-            with CaptureFile(path) as file:
-                yield from file.batches()
-        except CaptureFileError:  # the oldest, gone meanwhile; or one that was just begun, and empty
-            continue

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from netvane.flows import keys as k
 from netvane.flows import slowpath
 from netvane.flows.accounts import Accounts
 from netvane.flows.batch import I64, U8, U64, Batch
-from netvane.flows.classes import classes_of
+from netvane.flows.classes import BIT, classes_of
 from netvane.flows.decode import Columns, Decoder
 from netvane.flows.flowrecords import Survey, pairs_of, survey
 from netvane.flows.keys import Hasher
@@ -36,6 +37,22 @@ class Processed:
     last: U64
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Entries of IP that were made since the last time: keys uint64[n, 7], their scopes, and which open a conversation.
+
+    A TCP connection is opened by its SYN; all else by the direction that came first.
+    """
+
+    keys: U64
+    scopes: U64
+    opening: npt.NDArray[np.bool_]
+
+
+# More than this at once is a flood or a scan long since.
+MAX_BEGUN = 2_000
+
+
 class Engine:
     """Not thread-safe: one thread calls it."""
 
@@ -50,6 +67,8 @@ class Engine:
         self.devices = Devices(max_devices, groups=groups)
         self.totals = Totals()
         self.counts = Counts()
+        self._begun: list[I64] = []
+        self._begun_count = 0
 
     def process(self, batch: Batch) -> Processed:
         """Count a batch."""
@@ -95,17 +114,35 @@ class Engine:
             destination=accounts.destination[at],
         )
 
+    def take_begun(self) -> Begun:
+        """What was made since the last call, as far as it was settled; at most about MAX_BEGUN of it."""
+        at = np.concatenate([np.zeros(0, dtype=np.int64), *self._begun])
+        self._begun.clear()
+        self._begun_count = 0
+        keys = self.table.keys[at]
+        flags = keys[:, 6] >> _U(k.FLAGS_SHIFT)
+        is_ip = flags & _U(k.IP | k.FOLDED) == _U(k.IP)
+        at, keys, flags = at[is_ip], keys[is_ip], flags[is_ip]
+        back = self.table.find(k.reversed_keys(keys))
+        later = (back >= 0) & (self.table.first[back] < self.table.first[at])
+        is_tcp = self.accounts.classes[at] & BIT["tcp"] != 0
+        opening = np.where(is_tcp, flags & _U(k.SYN) != 0, ~later)
+        return Begun(keys, self.accounts.scopes[at], opening)
+
     def set_prefixes(self, prefixes: Prefixes) -> None:
         """From the next frame on; what was counted stays as it was."""
         self.settle()
         self.prefixes = prefixes
-        self.accounts.known[:] = False
+        begun, self._begun = self._begun, []
+        self._describe(np.flatnonzero(self.accounts.known & (self.table.hashes != 0)))
+        self._begun = begun
 
     def expire(self, now: int, *, tell: bool) -> Survey:
         """Drop what is silent, and say what flows did (see survey)."""
         self.settle()
         found = survey(self.table, self.accounts, now, tell=tell)
         if found.dropped:
+            self._begun.clear()  # positions that are no more
             places = self.table.keep(found.kept)
             self.accounts.move(found.kept, places)
         return found
@@ -149,6 +186,9 @@ class Engine:
             column[at] = numbers
         accounts.pair[at] = pairs_of(self._hasher, keys, accounts.scopes[at], accounts.classes[at])
         accounts.known[at] = True
+        if self._begun_count < MAX_BEGUN:
+            self._begun.append(at[:MAX_BEGUN])
+            self._begun_count += len(at)
 
 
 def _keys_of(columns: Columns, slow: I64, slow_keys: U64, rows: I64) -> U64:

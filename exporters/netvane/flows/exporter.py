@@ -11,7 +11,8 @@ from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.common.service import Service, private_directory
-from netvane.flows import ask, interfaces, metrics, recorder
+from netvane.flows import ask, home, interfaces, metrics, recorder
+from netvane.flows.anomalies.records import Home
 from netvane.flows.capture import Capture
 from netvane.flows.country import country_of
 from netvane.flows.engine import Engine
@@ -20,7 +21,8 @@ from netvane.flows.flowrecords import FlowRecord
 from netvane.flows.names import DnsExchange
 from netvane.flows.prefixes import PRIVATE, Prefixes
 from netvane.flows.settings import FlowsSettings
-from netvane.flows.timing import SeriesBook
+from netvane.flows.unusual import Unusual
+from netvane.flows.watch import Ticker
 
 log = get_logger("flows")
 
@@ -40,7 +42,9 @@ class FlowsExporter:
         self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
         self._capture: Capture | None = None
         self._recorder: recorder.Recorder | None = None
-        self._series = SeriesBook()
+        self._ticker = Ticker()
+        self._unusual: Unusual | None = None
+        self._home = Home()
         self._suppressed = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -57,6 +61,7 @@ class FlowsExporter:
     async def start(self) -> None:
         private_directory(self._service.data_dir)
         await self._journal.start()
+        self._unusual = Unusual(self._service.data_dir, self._journal, self._service.clock)
         self._watch_once()
         self._tasks = [self._service.spawn("watch", self._watch())]
 
@@ -65,34 +70,43 @@ class FlowsExporter:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._stop_capture)
+        if self._unusual is not None:
+            self._unusual.close()
         await self._journal.stop()
 
     def collectors(self) -> dict[str, Callable[[], Iterable[Metric]]]:
-        return {"traffic": self._collect, "events": self._journal.collect}
+        unusual = self._unusual
+        assert unusual is not None  # noqa: S101 - asked after start
+        return {"traffic": self._collect, "anomalies": unusual.collect, "events": self._journal.collect}
 
     def exchanges(self, found: list[DnsExchange]) -> None:
         for exchange in found:
             self._journal.append(exchange.event, mac=exchange.mac, ts=exchange.ts)
+        self._ticker.exchanges(found)
 
     def flows(self, records: list[FlowRecord]) -> None:
         self._suppressed += max(len(records) - MAX_FLOW_EVENTS, 0)
-        capture = self._capture
-        if capture is None:
+        capture, unusual = self._capture, self._unusual
+        if capture is None or unusual is None:
             return
         for record in records[:MAX_FLOW_EVENTS]:
-            mac, event = event_of(record, capture.names.memory.name_of, country_of, self._series.classify)
+            mac, event = event_of(record, capture.names.memory.name_of, country_of, unusual.series.classify)
             self._journal.append(event, mac=mac, ts=record.last)
 
     def interface(self, name: str, reason: str | None) -> None:
         self._service.set_degraded(f"capture {name}", reason)
 
-    def ticked(self) -> None:
+    def ticked(self, now: int) -> None:
         self._service.beat()
+        if self._capture is not None and self._unusual is not None:
+            self._unusual.feed(self._ticker.tick(self._engine, self._capture.names.memory, now), self._home)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             self._watch_once()
+            if self._unusual is not None:
+                await self._unusual.tend(None if self._recorder is None else self._recorder.directory)
 
     def _watch_once(self) -> None:
         """Find the interfaces where none are running, follow the prefixes of the network."""
@@ -107,6 +121,7 @@ class FlowsExporter:
         if self._capture.failure is not None:
             raise self._capture.failure
         self._tend_recorder()
+        self._home = home.look(self._settings, self._network, [port.name for port in self._capture.ports])
         prefixes = _prefixes(self._settings, self._network)
         if prefixes.networks != self._engine.prefixes.networks:
             with self._capture.lock:

@@ -41,6 +41,19 @@ MASK32 = np.uint64(0xFFFFFFFF)
 SHIFT32 = np.uint64(32)
 
 
+def reversed_keys(keys: U64) -> U64:
+    """Keys of what goes the other way, without the flag SYN."""
+    mac = np.uint64(0xFFFFFFFFFFFF)
+    turned = np.empty_like(keys)
+    turned[:, 0] = keys[:, 0] & np.uint64(0xFFFF) | (keys[:, 1] & mac) << np.uint64(16)
+    turned[:, 1] = keys[:, 0] >> np.uint64(16) | keys[:, 1] & ~mac
+    turned[:, 2:4], turned[:, 4:6] = keys[:, 4:6], keys[:, 2:4]
+    last = keys[:, 6] & ~np.uint64(SYN << FLAGS_SHIFT)
+    ports = (last & np.uint64(0xFFFF)) << np.uint64(16) | (last >> np.uint64(16)) & np.uint64(0xFFFF)
+    turned[:, 6] = last & ~MASK32 | ports
+    return turned
+
+
 class Hasher:
     """Multilinear hashing of 32-bit halves modulo 2^64, keyed by random words.
 

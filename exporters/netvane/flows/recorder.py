@@ -40,7 +40,7 @@ class Recorder:
         self, directory: Path, interfaces: tuple[str, ...], *, size: int, keep_seconds: float, full: bool, clock: Clock
     ) -> None:
         """`size`: bytes of all files together; `full`: whole packets instead of their headers."""
-        self._directory = directory
+        self.directory = directory
         self._interfaces = interfaces
         self._size = size
         self._keep_ns = int(keep_seconds * NANOSECONDS)
@@ -58,7 +58,7 @@ class Recorder:
         if program is None:
             return "no `dumpcap` on PATH: packets are not recorded"
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._process = subprocess.Popen(
                 [program, *self._flags()],
                 stdin=subprocess.DEVNULL,
@@ -82,9 +82,9 @@ class Recorder:
             self._process = None
 
     def recording(self) -> Recording:
-        states = [state for path in files(self._directory) if (state := _state(path)) is not None]
+        states = [state for path in files(self.directory) if (state := _state(path)) is not None]
         running = self._process is not None and self._process.poll() is None
-        begun = min((begun_ns(path) for path in files(self._directory)), default=0)
+        begun = min((begun_ns(path) for path in files(self.directory)), default=0)
         return Recording(running, sum(state.st_size for state in states), begun)
 
     def _flags(self) -> list[str]:
@@ -92,12 +92,12 @@ class Recorder:
         snap = [] if self._full else ["-s", str(HEADER_BYTES)]
         interfaces = [word for name in self._interfaces for word in ("-i", name, "-p", *snap)]
         rotation = ["-b", f"filesize:{kilobytes}", "-b", f"files:{FILES}"]
-        return ["-q", *interfaces, *rotation, "-w", str(self._directory / f"{PREFIX}.pcapng")]
+        return ["-q", *interfaces, *rotation, "-w", str(self.directory / f"{PREFIX}.pcapng")]
 
     def _prune(self) -> None:
         """Files of this run that are too old, and of earlier runs what is too much."""
         oldest = self._clock.wall_ns() - self._keep_ns
-        found = sorted(files(self._directory), key=begun_ns)
+        found = sorted(files(self.directory), key=begun_ns)
         size = 0
         for number, path in enumerate(reversed(found)):
             state = _state(path)

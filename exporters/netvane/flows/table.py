@@ -109,6 +109,10 @@ class FlowTable:
         if news.size:
             np.bitwise_or.at(self.tcp_flags, positions[news], tcp[news])
 
+    def find(self, keys: U64) -> I64:
+        """Positions of the entries of keys; -1 where there is none."""
+        return self._find(self._hasher.of_words(keys))
+
     def drain(self) -> Drained:
         """What was counted since the last time; the sums begin anew."""
         positions = np.flatnonzero(self._pending)
