@@ -6,6 +6,7 @@ every 200 ms and only looks at one slot in between; as the ring fills it drains 
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,6 +28,8 @@ LOOK_PART = 8  # more than 1/8 of the ring used: drain at once, and sleep less
 INTERFACE_SECONDS = 1.0
 EXPIRE_SECONDS = 20.0
 STOP_SECONDS = 3.0
+FLOWS_AT_ONCE = 200
+MAX_FLOWS_WAITING = 5_000
 
 
 class Listener(Protocol):
@@ -81,6 +84,8 @@ class Capture:
         self._clock = clock
         self._ring_bytes = ring_bytes
         self._promiscuous = promiscuous
+        self._records: deque[FlowRecord] = deque()
+        self.suppressed = 0  # flows that nobody was told of, because too many ended at once
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._failure: BaseException | None = None
@@ -94,7 +99,8 @@ class Capture:
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
         with self.lock:
-            self._listener.flows(self.engine.expire(2**62, tell=True).records)
+            self._queue(self.engine.expire(2**62, tell=True).records)
+            self._tell_flows(MAX_FLOWS_WAITING)
             for port in self.ports:
                 self._close(port)
 
@@ -135,8 +141,9 @@ class Capture:
                     # Behind the tick: what began is asked for before it is forgotten.
                     if now - expired >= EXPIRE_SECONDS or self.engine.table.full:
                         expired = now
-                        self._listener.flows(self.engine.expire(wall, tell=True).records)
+                        self._queue(self.engine.expire(wall, tell=True).records)
                         self.names.memory.expire(wall)
+                self._tell_flows(FLOWS_AT_ONCE)
 
     def _drain(self, port: Port) -> None:
         ring, names = port.ring, port.names
@@ -159,6 +166,16 @@ class Capture:
             self.names.read_rest(batch, processed.last)
             waiting -= len(batch)
             ring.release(batch)
+
+    def _queue(self, records: list[FlowRecord]) -> None:
+        room = MAX_FLOWS_WAITING - len(self._records)
+        self.suppressed += max(len(records) - room, 0)
+        self._records.extend(records[:room])
+
+    def _tell_flows(self, count: int) -> None:
+        """In small portions: thousands at once would take longer than the ring can wait."""
+        if self._records:
+            self._listener.flows([self._records.popleft() for _ in range(min(count, len(self._records)))])
 
     def _tell(self, exchanges: list[DnsExchange]) -> None:
         if exchanges:

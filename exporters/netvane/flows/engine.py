@@ -11,7 +11,7 @@ from netvane.flows.accounts import Accounts
 from netvane.flows.batch import I64, U8, U64, Batch
 from netvane.flows.classes import BIT, classes_of
 from netvane.flows.decode import Columns, Decoder
-from netvane.flows.flowrecords import Survey, pairs_of, survey
+from netvane.flows.flowrecords import Survey, is_lookup, pairs_of, survey
 from netvane.flows.keys import Hasher
 from netvane.flows.prefixes import Prefixes
 from netvane.flows.table import FRAMES_SHIFT, Arrivals, FlowTable
@@ -41,7 +41,8 @@ class Processed:
 class Begun:
     """Entries of IP that were made since the last time: keys uint64[n, 7], their scopes, and which open a conversation.
 
-    A TCP connection is opened by its SYN; all else by the direction that came first.
+    A TCP connection is opened by its SYN; all else by the direction that came first. Of look-ups (netvane.flows.
+    flowrecords), each from a port of its own, the first one of a device to a server does, until the next expiry.
     """
 
     keys: U64
@@ -69,6 +70,7 @@ class Engine:
         self.counts = Counts()
         self._begun: list[I64] = []
         self._begun_count = 0
+        self._looked_up: set[int] = set()
 
     def process(self, batch: Batch) -> Processed:
         """Count a batch."""
@@ -125,8 +127,13 @@ class Engine:
         at, keys, flags = at[is_ip], keys[is_ip], flags[is_ip]
         back = self.table.find(k.reversed_keys(keys))
         later = (back >= 0) & (self.table.first[back] < self.table.first[at])
-        is_tcp = self.accounts.classes[at] & BIT["tcp"] != 0
+        classes = self.accounts.classes[at]
+        is_tcp = classes & BIT["tcp"] != 0
         opening = np.where(is_tcp, flags & _U(k.SYN) != 0, ~later)
+        for row in np.flatnonzero(opening & is_lookup(classes)).tolist():
+            pair = int(self.accounts.pair[at[row]])
+            opening[row] = pair not in self._looked_up
+            self._looked_up.add(pair)
         return Begun(keys, self.accounts.scopes[at], opening)
 
     def set_prefixes(self, prefixes: Prefixes) -> None:
@@ -143,6 +150,7 @@ class Engine:
         found = survey(self.table, self.accounts, now, tell=tell)
         if found.dropped:
             self._begun.clear()  # positions that are no more
+            self._looked_up.clear()
             places = self.table.keep(found.kept)
             self.accounts.move(found.kept, places)
         return found

@@ -27,8 +27,6 @@ from netvane.flows.watch import Ticker
 log = get_logger("flows")
 
 WATCH_SECONDS = 5.0
-# So many flow events every twenty seconds; a flood makes more flows than anybody reads.
-MAX_FLOW_EVENTS = 2_000
 
 
 class FlowsExporter:
@@ -45,7 +43,6 @@ class FlowsExporter:
         self._ticker = Ticker()
         self._unusual: Unusual | None = None
         self._home = Home()
-        self._suppressed = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     def reload(self, document: Document) -> None:
@@ -85,11 +82,10 @@ class FlowsExporter:
         self._ticker.exchanges(found)
 
     def flows(self, records: list[FlowRecord]) -> None:
-        self._suppressed += max(len(records) - MAX_FLOW_EVENTS, 0)
         capture, unusual = self._capture, self._unusual
         if capture is None or unusual is None:
             return
-        for record in records[:MAX_FLOW_EVENTS]:
+        for record in records:
             mac, event = event_of(record, capture.names.memory.name_of, country_of, unusual.series.classify)
             self._journal.append(event, mac=mac, ts=record.last)
 
@@ -181,11 +177,6 @@ class FlowsExporter:
         yield GaugeMetricFamily(
             "netvane_flows_capturing", "Whether there is an interface to listen on.", value=float(capture is not None)
         )
-        yield CounterMetricFamily(
-            "netvane_flows_events_suppressed",
-            "Flows that became no event, because too many ended at once.",
-            value=self._suppressed,
-        )
         if capture is None:
             return
         with capture.lock:
@@ -193,6 +184,11 @@ class FlowsExporter:
             yield from metrics.traffic(self._engine)
             yield from metrics.work(self._engine, capture.names)
             yield from metrics.capture(capture.ports)
+        yield CounterMetricFamily(
+            "netvane_flows_events_suppressed",
+            "Flows that became no event, because too many ended at once.",
+            value=capture.suppressed,
+        )
         if self._recorder is not None:
             yield from metrics.recording(self._recorder.recording())
 

@@ -25,7 +25,6 @@ FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 
 _U = np.uint64
 _MAC_MASK = _U(0xFFFFFFFFFFFF)
-# Every question from a port of its own: questions of a device to one server are told as one flow.
 _LOOKUPS = BIT["dns"] | BIT["ssdp"]
 _MIX = _U(0x9E3779B97F4A7C15)  # odd
 
@@ -71,7 +70,7 @@ def pairs_of(hasher: Hasher, keys: U64, scopes: U64, classes: U64) -> U64:
     The device is the local end; where both or none are local, both are.
     """
     last = keys[:, 6]
-    lookup = (classes & _LOOKUPS != 0) & (classes & BIT["udp"] != 0)
+    lookup = is_lookup(classes)
     source_port, destination_port = last & _U(0xFFFF), (last >> _U(16)) & _U(0xFFFF)
     well_known = np.minimum(_host_order(source_port), _host_order(destination_port))
     source_port = np.where(lookup & (_host_order(source_port) != well_known), _U(0), source_port)
@@ -96,6 +95,12 @@ def pairs_of(hasher: Hasher, keys: U64, scopes: U64, classes: U64) -> U64:
     return np.where(folded, hasher.of_words(keys), ends[0] + ends[1] + hasher.of_words(rest))
 
 
+def is_lookup(classes: U64) -> npt.NDArray[np.bool_]:
+    """Whether entries are of questions, each from a port of its own: those of a device to one server are one flow."""
+    found: npt.NDArray[np.bool_] = (classes & _LOOKUPS != 0) & (classes & BIT["udp"] != 0)
+    return found
+
+
 def _host_order(port: U64) -> U64:
     return (port & _U(0xFF)) << _U(8) | port >> _U(8)
 
@@ -108,7 +113,7 @@ def survey(table: FlowTable, accounts: Accounts, now: int, *, tell: bool) -> Sur
     classes = accounts.classes[taken]
     limit = _silence(classes, pressed=table.full)
     # Entries of look-ups leave one by one; those that leave together are told together.
-    lookup = (classes & _LOOKUPS != 0) & (classes & BIT["udp"] != 0)
+    lookup = is_lookup(classes)
     alone = lookup & (now - table.last[taken] > limit)
     pair = accounts.pair[taken] + alone
     order = np.lexsort((table.first[taken], pair))

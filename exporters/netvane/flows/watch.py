@@ -75,7 +75,9 @@ def _counts(row: U64) -> dict[str, int]:
 def _addresses(begun: Begun) -> dict[str, list[str]]:
     """Source addresses of the conversations that began, by MAC."""
     found: dict[str, list[str]] = {}
-    for key in begun.keys.tolist():
+    ends = begun.keys[:, 1:4].copy()
+    _, rows = np.unique(ends.view([("", ends.dtype)] * 3), return_index=True)
+    for key in begun.keys[rows].tolist():
         mac, address, *_ = ends_of(tuple(key))
         known = found.setdefault(mac, [])
         if len(known) < MAX_ADDRESSES and address not in known:
