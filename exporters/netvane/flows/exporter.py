@@ -11,7 +11,7 @@ from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.common.service import Service, private_directory
-from netvane.flows import ask, home, interfaces, metrics, recorder
+from netvane.flows import ask, home, interfaces, metrics, querytail, recorder
 from netvane.flows.anomalies.records import Home
 from netvane.flows.capture import Capture
 from netvane.flows.country import country_of
@@ -40,6 +40,7 @@ class FlowsExporter:
         self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
         self._capture: Capture | None = None
         self._recorder: recorder.Recorder | None = None
+        self._query_tail = _query_tail(self._settings)
         self._ticker = Ticker()
         self._unusual: Unusual | None = None
         self._home = Home()
@@ -53,6 +54,9 @@ class FlowsExporter:
         take_journal()
         if _of_capture(self._settings) != _of_capture(before):
             self._stop_capture()
+        if self._settings.query_log != before.query_log:
+            self._service.set_degraded("query log", None)
+            self._query_tail = _query_tail(self._settings)
         self._watch_once()
 
     async def start(self) -> None:
@@ -106,9 +110,11 @@ class FlowsExporter:
 
     def _watch_once(self) -> None:
         """Find the interfaces where none are running, follow the prefixes of the network."""
+        self._read_query_log()
         if self._capture is None:
             names = self._settings.interfaces or ((found,) if (found := interfaces.find()) else ())
-            self._service.set_degraded("capture", None if names else interfaces.ONLY_OWN_TRAFFIC)
+            off = None if names or self._query_tail is not None else interfaces.ONLY_OWN_TRAFFIC
+            self._service.set_degraded("capture", off)
             if names:
                 self._start_capture(names)
         if self._capture is None:
@@ -122,6 +128,19 @@ class FlowsExporter:
         if prefixes.networks != self._engine.prefixes.networks:
             with self._capture.lock:
                 self._engine.set_prefixes(prefixes)
+
+    def _read_query_log(self) -> None:
+        if self._query_tail is None:
+            return
+        try:
+            questions = self._query_tail.poll()
+        except OSError as error:
+            self._service.set_degraded("query log", f"{self._settings.query_log} cannot be read: {error.strerror}")
+            return
+        self._service.set_degraded("query log", None)
+        known = home.neighbours() if questions else {}
+        for question in questions:
+            self._journal.append(querytail.event_of(question), mac=known.get(question.client))
 
     def _tend_recorder(self) -> None:
         if self._recorder is not None:
@@ -191,6 +210,10 @@ class FlowsExporter:
         )
         if self._recorder is not None:
             yield from metrics.recording(self._recorder.recording())
+
+
+def _query_tail(flows: FlowsSettings) -> querytail.QueryTail | None:
+    return None if flows.query_log is None else querytail.QueryTail(flows.query_log)
 
 
 def _of_capture(flows: FlowsSettings) -> tuple[object, ...]:

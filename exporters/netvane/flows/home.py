@@ -19,7 +19,7 @@ def look(flows: FlowsSettings, network_settings: settings.Network, interfaces: I
     own = {address for name in (*listening, view.interface) if name and (address := _address(name))}
     routers = {router.partition("%")[0] for router in (view.router, view.router6) if router}
     macs = {mac for name in (*listening, view.interface) if name and (mac := _mac(name))}
-    macs |= {mac for address, mac in _neighbours() if address in routers}
+    macs |= {mac for address, mac in neighbours().items() if address in routers}
     prefixes = {*flows.local_prefixes, *([view.subnet] if view.subnet else [])}
     return Home(
         prefixes=tuple(sorted(prefixes)),
@@ -30,13 +30,13 @@ def look(flows: FlowsSettings, network_settings: settings.Network, interfaces: I
     )
 
 
-def _neighbours() -> list[tuple[str, str]]:
-    """(IPv4 address, MAC) of the kernel's ARP table, proc(5)."""
+def neighbours() -> dict[str, str]:
+    """IPv4 address -> MAC, the kernel's ARP table, proc(5)."""
     try:
         lines = Path("/proc/net/arp").read_text(encoding="ascii").splitlines()[1:]
     except OSError:
-        return []
-    return [(fields[0], fields[3]) for line in lines if len(fields := line.split()) >= 4]
+        return {}
+    return {fields[0]: fields[3] for line in lines if len(fields := line.split()) >= 4}
 
 
 def _address(interface: str) -> str | None:

@@ -40,6 +40,7 @@ class FlowsSettings(Section, frozen=True):
     ring: Size = MAX_RING
     max_devices: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
     recorder: Recorder = Recorder()
+    query_log: Path | None = None  # of dnsmasq or Pi-hole
 
     def problem(self) -> tuple[str, str] | None:
         if len(set(self.interfaces)) < len(self.interfaces):
