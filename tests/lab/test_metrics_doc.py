@@ -101,6 +101,18 @@ def test_dhcp(tmp_path: Path) -> None:
     assert_documented("dhcp", live)
 
 
+@pytest.mark.lab
+def test_flows(tmp_path: Path) -> None:
+    with Home(gadgets=1) as home:
+        settings = {"loki": {"url": "http://203.0.113.11:1"}, "flows": {"interfaces": ["eth0"]}}
+        with running_exporter("flows", home.mon, tmp_path, settings) as exporter:
+            home.mon.run(["getent", "hosts", "site1.example"])
+            eventually(lambda: exporter.value("netvane_flows_dns_messages_total") > 0, what="a message")
+            eventually(lambda: exporter.value("netvane_events_stored_total") > 0, within=20, what="an event")
+            live = scraped(home.mon.http(exporter.url + "/metrics").text)
+    assert_documented("flows", live)
+
+
 def assert_documented(section: str, live: dict[str, tuple[str, set[str]]]) -> None:
     rows = documented(section)
     assert sorted(live) == sorted(rows)

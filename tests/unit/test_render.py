@@ -47,6 +47,7 @@ def test_scrape_jobs(place: Place) -> None:
     assert jobs["latency"] == ("15s", 2500, [str(place.directory / "targets/latency.json")])
     assert {name: job[:2] for name, job in jobs.items() if name != "latency"} == {
         "dhcp": ("1m", 10000),
+        "flows": ("1m", 10000),
         "node": ("1m", 10000),
         "prometheus": ("1m", 10000),
         "alertmanager": ("1m", 10000),
@@ -68,12 +69,13 @@ def test_other_addresses_and_parts_that_do_not_run(place: Place) -> None:
     assert [job["job_name"] for job in config["scrape_configs"]] == [
         "latency",
         "dhcp",
+        "flows",
         "prometheus",
         "alertmanager",
     ]
     assert config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] == ["alertmanager:9093"]
     assert json.loads((place.directory / "targets/latency.json").read_text())[0]["targets"] == ["latency:9741"]
-    with pytest.raises(ConfigError, match="unknown job 'nod'; expected one of latency, dhcp, node, prometheus, alert"):
+    with pytest.raises(ConfigError, match="unknown job 'nod'; expected one of latency, dhcp, flows, node, prometheus"):
         place.render(options=RenderOptions(without=frozenset({"nod"})))
 
 

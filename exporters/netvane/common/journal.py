@@ -76,10 +76,12 @@ class Journal:
         if self._store is not None:
             await asyncio.to_thread(self._store.close, 2.5)
 
-    def append(self, event: Event, *, mac: str | None = None, device_name: str | None = None) -> None:
-        """Store `event` as of now; never waits, never raises."""
+    def append(
+        self, event: Event, *, mac: str | None = None, device_name: str | None = None, ts: int | None = None
+    ) -> None:
+        """Store `event`, which happened at `ts` (Unix ns; now if not given); never waits, never raises."""
         if self._store is not None:
-            self._store.append(event, mac=mac, device_name=device_name)
+            self._store.append(event, mac=mac, device_name=device_name, ts=ts)
 
     async def newest(self, event: Kind) -> bytes | None:
         """The body of the newest event of that kind; None where there is none, or the store cannot be read."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from netvane.common import settings
 from netvane.common.config import ConfigError, Document, Section
 from netvane.dhcp.settings import DhcpSettings
+from netvane.flows.settings import FlowsSettings
 from netvane.latency.settings import LatencySettings
 from netvane.up.settings import Alerts, Notify, Up
 
@@ -16,6 +17,7 @@ MODELS: dict[str, type[Section]] = {
     "loki": settings.Loki,
     "notify": Notify,
     "alerts": Alerts,
+    "flows": FlowsSettings,
     "latency": LatencySettings,
     "dhcp": DhcpSettings,
     "up": Up,

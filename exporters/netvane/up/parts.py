@@ -38,6 +38,7 @@ class Plan:
     has_configuration: bool  # whether there is a netvane.yml at all
     log_level: str
     log_format: str
+    flows_off: str | None = None  # why there is nothing to capture
 
     def parts(self) -> list[Part]:
         return [self._raw(), *(self._exporter(job) for job in EXPORTERS), *self._servers()]
@@ -55,6 +56,10 @@ class Plan:
         )
 
     def _exporter(self, job: Job) -> Part:
+        if job.capabilities and not self.is_root:
+            return Part(name=job.name, off="needs root, to hand it CAP_NET_RAW")
+        if job.name == "flows" and self.flows_off is not None:
+            return Part(name=job.name, off=self.flows_off)
         configuration = (f"--config.file={self.places.configuration}",) if self.has_configuration else ()
         return Part(
             name=job.name,
@@ -66,6 +71,7 @@ class Plan:
                 f"--storage.run-dir={self.places.run}",
             ),
             directory=self.places.data / job.name,
+            capabilities=job.capabilities,
             listen=Address.parse(job.address),
             reloads=True,
             shows=f"http://{job.address}/metrics",
