@@ -10,7 +10,9 @@ import netvane
 COMMANDS = {
     "up": ("netvane.up.command", "run everything: exporters, Prometheus, Alertmanager, node exporter"),
     "latency": ("netvane.latency.command", "exporter: probes of the router and of targets"),
-    "raw": ("netvane.raw.command", "the privileged helper: path traces, passive listener"),
+    "hosts": ("netvane.hosts.command", "exporter: who is on the network, who is new, who is missing"),
+    "raw": ("netvane.raw.command", "the privileged helper: path traces, sweeps, passive listener"),
+    "devices": ("netvane.hosts.devices_command", "list, name, trust, merge and forget devices"),
     "events": ("netvane.common.command", "search the events of an exporter"),
     "render": ("netvane.up.render_command", "write the configuration of Prometheus and Alertmanager"),
     "check-config": ("netvane.up.check", "check the whole of netvane.yml"),

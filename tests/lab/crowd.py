@@ -24,7 +24,9 @@ def crowd(rack: Rack, addresses: list[str], *, own: str = "198.51.100.2/24") -> 
         f"link add name p{number} type veth peer name h{number} address {mac_of(number)} netns {hosts.name}"
         for number in range(len(addresses))
     ]
-    lines += [f"link set dev {port} master lan up" for port in ("mon", *(f"p{number}" for number in range(len(addresses))))]
+    lines += [
+        f"link set dev {port} master lan up" for port in ("mon", *(f"p{number}" for number in range(len(addresses))))
+    ]
     switch.ip(*lines)
     hosts.ip(
         *(

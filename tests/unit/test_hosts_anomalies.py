@@ -196,7 +196,7 @@ def test_ten_thousand_at_once_stay_out_and_are_one_flood() -> None:
     assert door.due(110 * NANOSECONDS) == []
     flood = door.flood()
     assert flood is not None
-    assert flood.count == 10_000
+    assert flood.turned_away == 10_000
     assert len(door._turned_away) <= newcomers_module.REMEMBERED
     # One who insists keeps nobody else out for ever, and comes in when it is calm.
     for second in range(110, 200):

@@ -185,7 +185,9 @@ def reading_connection(path: Path) -> sqlite3.Connection:
 
 def set_aside(path: Path, now_ns: int, reason: str) -> None:
     """Make room for a new event database in the place of a damaged one. Raises OSError."""
-    log.error("event database is damaged: kept aside, a new one is started", kept=rename_aside(path, now_ns), reason=reason)
+    log.error(
+        "event database is damaged: kept aside, a new one is started", kept=rename_aside(path, now_ns), reason=reason
+    )
 
 
 def rename_aside(path: Path, now_ns: int) -> Path:

@@ -2,14 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from netvane.common import events_metrics, settings
 from netvane.common.config import Document
-from netvane.common.control import ControlError, ControlServer, events_handler, socket_path
+from netvane.common.control import ControlError, ControlServer, Handler, events_handler, socket_path
 from netvane.common.event_file import StoreError
 from netvane.common.event_inbox import Limits
 from netvane.common.event_schema import Event
+from netvane.common.event_search import Query
 from netvane.common.events import EventStore, event_file_of
 from netvane.common.loki import Shipper, shipper_for
 from netvane.common.metrics import Metric
@@ -17,11 +18,15 @@ from netvane.common.service import Service, ServiceError
 
 
 class Journal:
-    """Opened by `start`, closed by `stop`; between the two `append` may be called from any thread."""
+    """Opened by `start`, closed by `stop`; between the two `append` may be called from any thread.
 
-    def __init__(self, document: Document, service: Service) -> None:
+    `handlers` are what the exporter's socket answers besides searches for events.
+    """
+
+    def __init__(self, document: Document, service: Service, handlers: Mapping[str, Handler] | None = None) -> None:
         """Raises ConfigError."""
         self._service = service
+        self._handlers = handlers or {}
         self._site, self._loki = _check(document)
         self._store: EventStore | None = None
         self._shipper: Shipper | None = None
@@ -39,7 +44,7 @@ class Journal:
                 limits=Limits(max_bytes=service.storage.events_max),
             )
             self._control = ControlServer(
-                socket_path(service.run_dir, service.name), {"events": events_handler(self._store)}
+                socket_path(service.run_dir, service.name), {"events": events_handler(self._store), **self._handlers}
             )
             await self._control.start()
         except (StoreError, ControlError) as error:
@@ -73,6 +78,16 @@ class Journal:
         """Store `event` as of now; never waits, never raises."""
         if self._store is not None:
             self._store.append(event, mac=mac, device_name=device_name)
+
+    async def append_confirmed(self, event: Event, *, mac: str | None = None, device_name: str | None = None) -> bool:
+        """Store `event` as of now; True once it is on the disk, False where it could not be stored."""
+        if self._store is None:
+            return False
+        return await asyncio.wrap_future(self._store.append_confirmed(event, mac=mac, device_name=device_name))
+
+    def search(self, query: Query) -> Iterator[str]:
+        """Bodies, newest first. Reads the disk: a thread's business. Raises sqlite3.Error."""
+        return iter(()) if self._store is None else self._store.search(query)
 
     def collect(self) -> Iterable[Metric]:
         return () if self._store is None else events_metrics.collect(self._store, self._shipper)

@@ -18,7 +18,7 @@ from netvane.hosts.evidence import CLAIMS, Evidence
 Kind: TypeAlias = Literal["duplicate_address", "router_identity_changed", "many_addresses", "name_claimed", "mac_flood"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-CONFLICT_SECONDS = 120  # between claims that contradict each other
+CONFLICT_NS = 120 * NANOSECONDS  # between claims that contradict each other
 SAME_SWEEP_SECONDS = 5
 MANY_ADDRESSES = 16
 MANY_SECONDS = 600
@@ -125,10 +125,10 @@ class ClaimWatch:
                 continue
             if piece.source == "sweep" and 0 <= piece.at - other.swept < SAME_SWEEP_SECONDS * NANOSECONDS:
                 return mac
-            recent = 0 <= piece.at - other.last < CONFLICT_SECONDS * NANOSECONDS
-            if recent and mine is not None and piece.at - mine.last < CONFLICT_SECONDS * NANOSECONDS:
-                if mine.last < other.last:  # mine, the other's, mine again
-                    return mac
+            # Mine, the other's, mine again.
+            turns = mine is not None and mine.last < other.last and piece.at - mine.last < CONFLICT_NS
+            if turns and 0 <= piece.at - other.last < CONFLICT_NS:
+                return mac
         return None
 
     def _router(self, piece: Evidence) -> Finding | None:

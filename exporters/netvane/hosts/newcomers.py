@@ -21,10 +21,10 @@ _HOLD_NS, _CALM_NS = HOLD_SECONDS * NANOSECONDS, CALM_SECONDS * NANOSECONDS
 
 
 class Flood(NamedTuple):
-    """A crowd of new MACs that is not let in; `count` is how many were turned away in all."""
+    """A crowd of new MACs that is not let in; `turned_away` counts them since the start."""
 
     at: int
-    count: int
+    turned_away: int
 
 
 class Newcomers:

@@ -56,8 +56,8 @@ class Mac:
 
 @dataclass(slots=True)
 class Device:
-    """`name`, `notes`, `trusted` and `expected` are the owner's. `announced`: when it was told as new (Unix ns), 0 where
-    that was not called for (it was there at the first sweep), None while it is owed.
+    """`name`, `notes`, `trusted` and `expected` are the owner's. `announced`: when it was told as new (Unix ns), 0
+    where that was not called for (it was there at the first sweep), None while it is owed.
     """
 
     id: str

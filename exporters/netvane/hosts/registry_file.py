@@ -9,7 +9,8 @@ Errors are those of event databases: StoreInUseError, StoreTooNewError (netvane.
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,9 @@ class RegistryFile:
         if self._good.exists():
             self.path.write_bytes(self._good.read_bytes())
             try:
-                return Opened(self._load(), f"{self.path} was damaged ({reason}); the copy {self._good.name} replaced it")
+                return Opened(
+                    self._load(), f"{self.path} was damaged ({reason}); the copy {self._good.name} replaced it"
+                )
             except DamagedError as error:
                 log.error("the copy is damaged as well", copy=self._good, reason=error)
                 rename_aside(self._good, self._clock.wall_ns())
@@ -113,23 +116,9 @@ class RegistryFile:
         """Raises DamagedError, and what `open` raises."""
         connection = self._connect()
         try:
-            if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
-                raise DamagedError("its integrity check fails")
-            registry = registry_of({table: connection.execute(select(table)).fetchall() for table in TABLES})
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # no such table, no such column
-                raise DamagedError(str(error)) from error
-            raise
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            if is_damage(error):
-                raise DamagedError(str(error)) from error
-            raise
-        except _UNFIT as error:
-            connection.close()
-            raise DamagedError(f"its rows do not fit together: {error}") from error
-        except DamagedError:
+            with _damage_told():
+                registry = _read(connection)
+        except BaseException:
             connection.close()
             raise
         self._connection = connection
@@ -137,31 +126,49 @@ class RegistryFile:
 
     def _connect(self) -> sqlite3.Connection:
         """Raises DamagedError, StoreTooNewError, sqlite3.Error."""
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and self._good.exists():
-                raise DamagedError("it is empty")
-            if version > len(MIGRATIONS):
-                raise StoreTooNewError(
-                    f"{self.path}: has version {version}, this Netvane knows up to {len(MIGRATIONS)}; "
-                    "start the newer one again"
-                )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA journal_size_limit = 1000000")
-            for number in range(version, len(MIGRATIONS)):
-                with transaction(connection, durable=True):
-                    for statement in MIGRATIONS[number]:
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {number + 1}")
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            if is_damage(error):
-                raise DamagedError(str(error)) from error
-            raise
+            with _damage_told():
+                self._prepare(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and self._good.exists():
+            raise DamagedError("it is empty")
+        if version > len(MIGRATIONS):
+            raise StoreTooNewError(
+                f"{self.path}: has version {version}, this Netvane knows up to {len(MIGRATIONS)}; "
+                "start the newer one again"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA journal_size_limit = 1000000")
+        for number in range(version, len(MIGRATIONS)):
+            with transaction(connection, durable=True):
+                for statement in MIGRATIONS[number]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def _read(connection: sqlite3.Connection) -> Registry:
+    if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+        raise DamagedError("its integrity check fails")
+    try:
+        return registry_of({table: connection.execute(select(table)).fetchall() for table in TABLES})
+    except _UNFIT as error:
+        raise DamagedError(f"its rows do not fit together: {error}") from error
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """What SQLite says of a broken file, as DamagedError; a full disk or a lock stays what it is."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        # SQLITE_ERROR: no such table, no such column
+        if is_damage(error) or error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+            raise DamagedError(str(error)) from error
+        raise

@@ -144,7 +144,7 @@ def _name(name: Name) -> tuple[str, int, int]:
 def _insert(table: str, rows: list[tuple[Any, ...]]) -> Statement:
     columns = _COLUMNS[table]
     places = ", ".join("?" * (columns.count(",") + 1))
-    return Statement(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})", rows)
+    return Statement(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608 - as above
 
 
 def _delete(table: str, key: str, rows: list[tuple[Any, ...]]) -> Statement:

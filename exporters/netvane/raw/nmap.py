@@ -141,7 +141,7 @@ def _service(port: ET.Element) -> NmapService | None:
 
 
 def _microseconds(text: str | None) -> float | None:
-    """nmap's times are in microseconds; negative for none."""
+    """Times of nmap are in microseconds; negative for none."""
     if text is None or not text.isascii() or not text.isdigit() or int(text) > 60_000_000:
         return None
     return int(text) / 1_000_000

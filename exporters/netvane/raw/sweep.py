@@ -102,7 +102,8 @@ class Answers:
 
     def result(self) -> ArpSweep:
         answers = (
-            ArpAnswer(str(ipaddress.IPv4Address(address)), mac, rtt) for (address, mac), rtt in sorted(self._rtts.items())
+            ArpAnswer(str(ipaddress.IPv4Address(address)), mac, rtt)
+            for (address, mac), rtt in sorted(self._rtts.items())
         )
         return ArpSweep(tuple(answers), self.truncated)
 
@@ -141,9 +142,7 @@ class Sweeper:
             return ArpSweep(error=error.strerror or str(error))
         return answers.result()
 
-    async def _ask(
-        self, sender: socket.socket, subnet: ipaddress.IPv4Network, place: Place, answers: Answers
-    ) -> None:
+    async def _ask(self, sender: socket.socket, subnet: ipaddress.IPv4Network, place: Place, answers: Answers) -> None:
         own = int(place.address)
         # Neither the network's own address nor its broadcast address is anybody's; a /31 has only hosts (RFC 3021).
         edge = 1 if subnet.prefixlen < 31 else 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from netvane.common import settings
 from netvane.common.config import ConfigError, Document, Section
+from netvane.hosts.settings import HostsSettings
 from netvane.latency.settings import LatencySettings
 from netvane.up.settings import Alerts, Notify, Up
 
@@ -16,6 +17,7 @@ MODELS: dict[str, type[Section]] = {
     "notify": Notify,
     "alerts": Alerts,
     "latency": LatencySettings,
+    "hosts": HostsSettings,
     "up": Up,
 }
 

@@ -17,7 +17,10 @@ class Job:
 
 
 # A new exporter is a new line here.
-EXPORTERS = (Job("latency", "127.0.0.1:9741", interval=15, sample_limit=2_500),)
+EXPORTERS = (
+    Job("latency", "127.0.0.1:9741", interval=15, sample_limit=2_500),
+    Job("hosts", "127.0.0.1:9742"),
+)
 
 
 def all_jobs(up: Up) -> tuple[Job, ...]:
