@@ -19,7 +19,7 @@ SOURCES := $(shell find exporters prometheus docs/runbooks netvane.example.yml p
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 
-.PHONY: help setup up demo test test-lab check bench lock clean packages test-packages test-setup
+.PHONY: help setup up run demo test test-lab check bench lock clean packages test-packages test-setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,9 @@ setup: packages $(VENV)/stamp-netvane ## install Debian packages (as root) and t
 
 up: setup ## run everything; NETNS=name: in that network namespace; CONFIG=file: with that netvane.yml
 	@exec $(VENV)/bin/netvane up $(if $(NETNS),--netns '$(NETNS)') $(if $(CONFIG),--config.file '$(CONFIG)')
+
+run: setup ## any command: ARGS='events --exporter latency --since 24h'
+	@exec $(VENV)/bin/netvane $(ARGS)
 
 demo: test-setup ## a home in network namespaces, broken on a schedule (root)
 	@exec $(RUN) -m tests.lab.demo
@@ -51,7 +54,7 @@ lock: ## write the lock files anew
 
 clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find . -name __pycache__ -prune -exec rm -rf {} +
+	find exporters tests -name __pycache__ -prune -exec rm -rf {} +
 
 packages:
 	@tools/setup.sh tools/packages.txt

@@ -1,6 +1,7 @@
 """Events of every kind, and the places that tests of the store and its neighbours start from."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from netvane.common.event_inbox import Limits
 from netvane.common.event_schema import Anomaly, Capture, Device, Dns, Event, Flow, Hop, Kind, Lease, Outage, Verdict
 from netvane.common.event_search import Query
 from netvane.common.events import EventStore
+
+ROOT = Path(__file__).parents[1]
+CHILD = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "exporters"), str(ROOT)])}  # of a Python child process
 
 MAC = "b8:27:eb:00:00:01"
 NOON = "2026-01-01T12:00:00.000000000Z"

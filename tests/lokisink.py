@@ -11,6 +11,7 @@ import argparse
 import gzip
 import json
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -58,6 +59,8 @@ class LokiSink:
     changed: threading.Condition = field(default_factory=threading.Condition)
     newest: dict[str, int] = field(default_factory=dict)  # by stream
     closing: threading.Event = field(default_factory=threading.Event)
+    connections: list[socket.socket] = field(default_factory=list)  # that are open now
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
@@ -79,7 +82,7 @@ class LokiSink:
         class Handler(_Handler):
             owner = sink
 
-        server = _Server(("127.0.0.1", self.port), Handler)
+        server = _Server(("127.0.0.1", self.port), Handler, self)
         self.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -153,21 +156,24 @@ class LokiSink:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], sink: LokiSink) -> None:
         super().__init__(address, handler)
-        self._open: set[socket.socket] = set()
+        self._sink = sink
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        if self._sink.tls is not None:  # the handshake happens with the first read, in the handler's thread
+            connection = self._sink.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        self._sink.connections.append(connection)
+        return connection, address
 
     def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
+        self._sink.connections.remove(request)
         super().shutdown_request(request)
 
     def cut(self) -> None:
         """Wake the handlers that wait for a next request on a connection kept alive."""
-        for connection in list(self._open):
+        for connection in list(self._sink.connections):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:

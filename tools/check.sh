@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 ruff check
 ruff format --check
 mypy
-yamllint --strict prometheus netvane.example.yml
+yamllint --strict prometheus tests/rules netvane.example.yml
+promtool check rules prometheus/rules/*.yml prometheus/alerts/*.yml
 
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT

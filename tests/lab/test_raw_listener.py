@@ -65,7 +65,8 @@ def announce(namespace: Namespace, *, address: str = "198.51.100.9") -> None:
 def test_gadgets_give_themselves_away(home: Home, raw: RunningRaw) -> None:
     gadget = home.gadgets[0]
     gadget.ns.run(f"ping -c 1 -W 5 {at.MON4}")
-    gadget.ns.run(f"ping -c 1 -W 5 {at.MON6}")
+    # The gadget's own IPv6 address comes with the router's next advertisement.
+    eventually(lambda: gadget.ns.run(f"ping -c 1 -W 5 {at.MON6}", check=False).returncode == 0, what="IPv6")
     arp = raw.sighting(lambda seen: seen.kind == "arp" and seen.mac == gadget.mac)
     assert (arp.message, arp.address, arp.interface) == ("request", gadget.address, "eth0")
     seen = raw.sighting(lambda seen: seen.kind == "nd" and seen.mac == gadget.mac and seen.address is not None)
@@ -116,6 +117,24 @@ def test_the_interface_of_the_default_route_is_found_once_there_is_one(pair: tup
         watcher.run("ip route del default")
         announce(neighbour, address="198.51.100.11")
         raw.sighting(lambda seen: seen.address == "198.51.100.11")
+
+
+def test_listening_follows_the_default_route(pair: tuple[Namespace, Namespace]) -> None:
+    watcher, neighbour = pair
+    watcher.ip("addr add 198.51.100.10/24 dev eth0", "route add default via 198.51.100.1")
+    watcher.ip("link add eth1 type veth peer name eth1 netns " + neighbour.name, "link set eth1 up")
+    neighbour.ip("link set eth1 up")
+    with running_raw(watcher, rack_directory(watcher)) as raw:
+        announce(neighbour)
+        raw.sighting(lambda seen: seen.interface == "eth0")
+        watcher.run("ip route replace default dev eth1")
+        eventually(lambda: raw.is_listening("eth1"), what="eth1")
+        assert raw.interface("eth0") is None
+        assert raw.interface("eth1") is not None
+        watcher.run("ip route replace default via 198.51.100.1")
+        eventually(raw.is_listening, what="eth0 again")
+        announce(neighbour, address="198.51.100.11")
+        raw.sighting(lambda seen: (seen.interface, seen.address) == ("eth0", "198.51.100.11"))
 
 
 def rack_directory(namespace: Namespace) -> Path:

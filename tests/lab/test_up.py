@@ -135,6 +135,7 @@ def test_it_says_what_runs_and_what_it_watches_and_stops_without_a_trace(home: H
     assert ping_groups(home) == "0 2147483647"
 
     running = children(up.pid)
+    assert Path(f"/proc/{running['latency']}/root/etc/resolv.conf").read_text() == home.mon.resolv_conf.read_text()
     assert up.stop(grace=60) == 0
     assert not any(is_alive(pid) for pid in running.values())
     assert ping_groups(home) == "1 0"
@@ -219,6 +220,9 @@ def test_what_it_cannot_start_with_is_one_line(home: Home, tmp_path: Path) -> No
     assert refused(home, "--netns=no-such", code=1).startswith(
         "netvane up: no network namespace 'no-such'; there are: "
     )
+    home.mon.ip("link set lo down")
+    assert refused(home, code=1).startswith("netvane up: the loopback interface is down")
+    home.mon.ip("link set lo up")
     closed = tmp_path / "closed"
     closed.mkdir()
     tmp_path.chmod(0o700)

@@ -23,7 +23,7 @@ from netvane.common.command import as_text, main
 from netvane.common.control import ControlAbsentError, ControlError, ControlServer, Handler
 from netvane.common.event_retention import DAY
 from netvane.common.events import EventStore, event_file_of
-from tests.eventkit import MAC, SAMPLES, dns, eventually, running_store, verdict
+from tests.eventkit import CHILD, MAC, SAMPLES, dns, eventually, running_store, verdict
 
 EVENTS = 450  # several pages of the server
 
@@ -283,6 +283,7 @@ def test_the_command(home: Path, running: bool, capfd: pytest.CaptureFixture[str
         assert len(lines("--since", "1970-01-01T00:00:00Z", "--until", "30d")) == 1
         assert len(lines("--since", "15m", "--until", "2200-01-01")) == EVENTS + 1
         assert lines("--mac", "00-00-00-00-00-00") == []
+        assert lines("--name", 'the "box"') == [newest]
         assert main(arguments(home, "--limit", "10")) == 0
         assert "stopped after 10" in capfd.readouterr().err
 
@@ -332,11 +333,31 @@ def test_faults_are_code_1_and_one_line(home: Path, capfd: pytest.CaptureFixture
     assert "events.db" in complaint()
 
 
+def test_a_question_leaves_a_damaged_file_alone(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    database = event_file_of(home, "latency")
+    database.write_bytes(b"no database" * 1000)
+    assert main(arguments(home)) == 1
+    assert "file is not a database" in capfd.readouterr().err
+    assert sorted(entry.name for entry in database.parent.iterdir()) == ["events.db", "events.db.lock"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into another user's files")
+def test_roots_question_leaves_nothing_of_roots_behind(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = event_file_of(home, "latency").parent
+    (folder / "events.db.lock").unlink()
+    nobody = 65534
+    for entry in (folder, *folder.iterdir()):
+        os.chown(entry, nobody, nobody)
+    assert main(arguments(home, "--limit", "3")) == 0
+    assert len(capfd.readouterr().out.splitlines()) == 3
+    assert {entry.stat().st_uid for entry in folder.iterdir()} == {nobody}
+
+
 def test_a_closed_pipe_is_no_fault(home: Path) -> None:
     program = "import sys; from netvane.common.command import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments(home, "--limit", "100000")],
-        env={**os.environ, "PYTHONPATH": "exporters"},
+        env=CHILD,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -346,6 +367,26 @@ def test_a_closed_pipe_is_no_fault(home: Path) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(30) == 0
+
+
+def test_who_pages_slowly_still_gets_all(home: Path) -> None:
+    """The server lets go of slow clients, so the command takes everything at once and then waits for its reader."""
+    socket_file = control.socket_path(home, "latency")
+    program = "import sys; from netvane.common.command import main; sys.exit(main(sys.argv[1:]))"
+    with (
+        running_store(event_file_of(home, "latency")) as store,
+        serving(socket_file, {"events": control.events_handler(store)}, deadline_seconds=0.5),
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments(home, "--format", "json")], env=CHILD, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        first = process.stdout.readline()  # it prints, into a pipe that is too small for all of it
+        eventually(lambda: len(open_connections_to(socket_file)) == 0)
+        rest = process.stdout.readlines()
+        process.stdout.close()
+        assert process.wait(30) == 0
+    assert len([first, *rest]) == EVENTS + 1
 
 
 def test_the_text_cannot_move_a_terminals_cursor() -> None:

@@ -1,6 +1,5 @@
 """kill -9 at any moment: nothing confirmed is lost, and of bulk no more than five seconds."""
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -12,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from netvane.common.event_search import Query
-from tests.eventkit import dns, eventually, found, running_store, verdict
+from tests.eventkit import CHILD, dns, eventually, found, running_store, verdict
 
 PRECIOUS = """
 import sys
 from pathlib import Path
-from tests.eventkit import dns, running_store, verdict
+from tests.eventkit import CHILD, dns, running_store, verdict
 with running_store(Path(sys.argv[1])) as store:
     for number in range(1_000_000):
         store.append(dns(f"bulk {number}"))
@@ -29,7 +28,7 @@ BULK = """
 import sys, time
 from pathlib import Path
 from netvane.common.event_inbox import Limits
-from tests.eventkit import dns, running_store
+from tests.eventkit import CHILD, dns, running_store
 with running_store(Path(sys.argv[1]), limits=Limits()) as store:
     for number in range(1_000_000):
         # printed first: what the parent has read of is older than this
@@ -42,7 +41,7 @@ with running_store(Path(sys.argv[1]), limits=Limits()) as store:
 def start(program: str, path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, str(path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(["exporters", "."])},
+        env=CHILD,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -16,7 +16,7 @@ from netvane.common.event_file import StoreError, StoreInUseError, StoreTooNewEr
 from netvane.common.event_inbox import Limits
 from netvane.common.events import EventStore
 from tests.clock import FakeClock
-from tests.eventkit import EAGER, SAMPLES, dns, eventually, found, running_store, verdict
+from tests.eventkit import CHILD, EAGER, SAMPLES, dns, eventually, found, running_store, verdict
 
 
 def fill(path: Path, events: int = 2000) -> None:
@@ -59,7 +59,7 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
         )
         other = subprocess.run(
             [sys.executable, "-c", program, str(path)],
-            env={**os.environ, "PYTHONPATH": "exporters"},
+            env=CHILD,
             capture_output=True,
             text=True,
             check=False,
@@ -102,7 +102,7 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.
         event_file, "MIGRATIONS", (*event_file.MIGRATIONS, ("ALTER TABLE events ADD COLUMN spare TEXT", "NONSENSE"))
     )
     with pytest.raises(sqlite3.OperationalError, match="NONSENSE"):
-        event_file.open_database(path, 0)
+        event_file.open_database(path)
     monkeypatch.undo()
     with running_store(path) as store:
         assert len(found(store)) == 11
@@ -145,6 +145,7 @@ def test_a_damaged_file_is_kept_aside_and_a_new_one_started(tmp_path: Path, dama
             assert store.stats().writable
             assert found(store) == [f"start {number}" for number in reversed(range(start + 1))]
     (kept,) = tmp_path.glob("events.db.damaged-*Z")
+    assert not store.stats().writable  # closed is closed
     assert kept.name == "events.db.damaged-20260101T000000Z"
     assert kept.read_bytes() == damaged
 

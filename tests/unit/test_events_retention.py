@@ -20,7 +20,7 @@ NOW = 1_767_225_600 * NANOSECONDS
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(open_database(tmp_path / "events.db", NOW)) as connection:
+    with closing(open_database(tmp_path / "events.db")) as connection:
         yield connection
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +24,7 @@ from netvane.common.timestamps import parse_rfc3339
 
 EXPORTERS = ("latency", "hosts", "dhcp", "flows")
 DEFAULT_LIMIT = 1000
+SPOOL_BYTES = 16 * 2**20  # in memory; more goes into a temporary file
 _SHOWN_APART = frozenset({"v", "ts", "event", "site", "host"})
 
 
@@ -37,12 +39,13 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
             until=END_OF_TIME if options.until is None else _moment(parser, options.until, clock),
             event=options.event,
             mac=options.mac,
+            name=options.name,
             limit=options.limit,
         )
     except SystemExit as leave:  # argparse has said what is wrong
         return int(leave.code or 0)
     try:
-        _print(ask_or_open(options.exporter, query, options.data_dir, options.run_dir, clock), options)
+        _print(_spooled(ask_or_open(options.exporter, query, options.data_dir, options.run_dir)), options)
     except BrokenPipeError:  # `| head` has seen enough; the interpreter's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (control.ControlError, StoreError, sqlite3.Error, OSError, ValueError) as error:
@@ -53,7 +56,7 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     return 0
 
 
-def ask_or_open(exporter: str, query: Query, data_dir: Path, run_dir: Path, clock: Clock) -> Iterator[bytes]:
+def ask_or_open(exporter: str, query: Query, data_dir: Path, run_dir: Path) -> Iterator[bytes]:
     """Bodies from the running exporter; where it is stopped, from its file, as its owner for that long.
 
     Raises ControlError, StoreError, sqlite3.Error, OSError.
@@ -69,7 +72,7 @@ def ask_or_open(exporter: str, query: Query, data_dir: Path, run_dir: Path, cloc
         except StoreInUseError as error:
             raise StoreError(f"the {exporter} exporter is running but does not listen on {socket}") from error
         try:
-            with closing(open_database(path, clock.wall_ns())) as connection:
+            with closing(open_database(path)) as connection:
                 for body in search(connection, query):
                     yield body.encode()
         finally:
@@ -85,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--until", metavar="TIME", help="before then; default: no end")
     parser.add_argument("--event", choices=KINDS, help="only this kind")
     parser.add_argument("--mac", type=_mac, help="only this device")
+    parser.add_argument("--name", help="only devices that had this name then")
     parser.add_argument("--limit", type=_positive, default=DEFAULT_LIMIT, metavar="N", help="default %(default)s")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default %(default)s")
     parser.add_argument("--data-dir", type=Path, default=Path("/var/lib/netvane"), help="default %(default)s")
@@ -115,6 +119,15 @@ def _positive(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,11}", text):
         raise argparse.ArgumentTypeError(f"not a number above 0: {text!r}")
     return int(text)
+
+
+def _spooled(bodies: Iterator[bytes]) -> Iterator[bytes]:
+    """All are taken before the first is shown: who pages through them holds up neither the exporter nor its file."""
+    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+        spool.writelines(body + b"\n" for body in bodies)  # JSON has its newlines escaped
+        spool.seek(0)
+        for line in spool:
+            yield line.rstrip(b"\n")
 
 
 def _print(bodies: Iterator[bytes], options: argparse.Namespace) -> None:

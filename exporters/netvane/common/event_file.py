@@ -84,21 +84,25 @@ class OwnerLock:
         os.close(self._descriptor)
 
 
-def open_database(path: Path, now_ns: int) -> sqlite3.Connection:
-    """The writing connection of the owner; a new file where there is none, or where the one there is damaged.
+def open_or_replace(path: Path, now_ns: int) -> sqlite3.Connection:
+    """`open_database`; where that finds damage, the file is kept aside and a new one started.
 
-    Raises StoreTooNewError, and sqlite3.Error or OSError where the file cannot be opened: full disk, no rights.
+    Raises StoreTooNewError, and sqlite3.Error or OSError where no file can be opened: full disk, no rights.
     """
     try:
-        return _open(path)
+        return open_database(path)
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
         set_aside(path, now_ns, str(error))
-    return _open(path)
+    return open_database(path)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_database(path: Path) -> sqlite3.Connection:
+    """The writing connection of the owner; made if absent, brought up to date if old.
+
+    Raises StoreTooNewError, and sqlite3.Error, which `is_damage` tells apart.
+    """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path)
@@ -136,9 +140,9 @@ def _check(connection: sqlite3.Connection) -> None:
     end = time.monotonic() + CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     try:
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         connection.execute("SELECT id, ts, event, mac, name, body FROM events LIMIT 1").fetchone()
         connection.execute("SELECT sink, id FROM cursors LIMIT 1").fetchone()
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             return
@@ -196,7 +200,8 @@ def rename_aside(path: Path, now_ns: int) -> Path:
     target = path.with_name(f"{path.name}.damaged-{stamp}")
     while target.exists():
         target = target.with_name(target.name + "+")
-    for suffix in ("", "-wal", "-shm"):  # the names by which SQLite finds them again beside the renamed file
+    # The WAL first: were it left beside a new file by a crash in between, SQLite would write its pages into that one.
+    for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(target.with_name(target.name + suffix))

@@ -52,8 +52,8 @@ class Work(NamedTuple):
     cursor: CursorMove | None
 
 
-def settled_future() -> Future[bool]:
-    """A future whose waiter cannot cancel it: giving up waiting must not stop a write."""
+def uncancellable_future() -> Future[bool]:
+    """For somebody to wait on: that they give up must not stop a write."""
     future: Future[bool] = Future()
     future.set_running_or_notify_cancel()
     return future
@@ -133,8 +133,9 @@ class Inbox:
 
     def settle(self, work: Work, *, stored: bool) -> None:
         """Free the room of `work` and tell those who wait for it what became of it."""
+        size = sum(item.size for item in work.events)
         with self._changed:
-            self._bytes -= sum(item.size for item in work.events)
+            self._bytes -= size
             if not stored:
                 self.dropped.update(item.kind for item in work.events)
         for item in work.events:

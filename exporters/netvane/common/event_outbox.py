@@ -32,6 +32,7 @@ class Outbox:
         self.oldest_ns = 0  # when the oldest unshipped event happened; 0 where there is none
         self._store = store
         self._sink = sink
+        self._committed = committed
         self._connection: sqlite3.Connection | None = None
         self._generation = -1
         self._done_id = 0
@@ -54,7 +55,7 @@ class Outbox:
             rows = self._read(connection, max_rows, max_bytes)
         except sqlite3.Error as error:
             self._store.report(error, self._generation)
-            self.close()
+            self._disconnect()
             raise
         if not rows:
             self._done_id = max(self._done_id, newest)  # whatever lies between was deleted
@@ -68,6 +69,10 @@ class Outbox:
         return self._store.move_cursor(self._sink, batch.rows[-1].id, batch.generation)
 
     def close(self) -> None:
+        self._store.unfollow(self._committed)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -75,7 +80,7 @@ class Outbox:
     def _connected(self) -> sqlite3.Connection:
         generation = self._store.generation
         if self._connection is not None and generation != self._generation:
-            self.close()
+            self._disconnect()
         if self._connection is None:
             self._generation = generation
             self._connection = reading_connection(self._store.path)

@@ -29,8 +29,7 @@ class Writer:
     def __init__(self, path: Path, lock: OwnerLock, inbox: Inbox, clock: Clock, max_bytes: int) -> None:
         self.generation = 0  # rises when a damaged file is replaced: row ids begin anew
         self.last_id = 0  # of the newest committed event
-        self.followed_sink: str | None = None  # whose cursor tells what a deletion costs
-        self.subscribers: list[Callable[[], None]] = []
+        self.follower: tuple[str, Callable[[], None]] | None = None  # a sink, and whom to call after each commit
 
         self.stored: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
         self.deleted = Counter(age=0, size=0)
@@ -54,7 +53,12 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
 
     @property
-    def failing(self) -> bool:
+    def works(self) -> bool:
+        """Whether the thread lives and its last attempt to write did not fail."""
+        return self._thread.is_alive() and not self._failing
+
+    @property
+    def _failing(self) -> bool:
         return self._retry_at > 0
 
     def start(self) -> None:
@@ -86,7 +90,7 @@ class Writer:
         while not closed:
             closed = self._inbox.wait(self._maintain_at, self._retry_at)
             self._write(self._inbox.take())
-            if not closed and not self.failing:
+            if not closed and not self._failing:
                 self._maintain()
         lost = self._inbox.take()
         if lost.events:
@@ -106,7 +110,7 @@ class Writer:
             self._inbox.give_back(work)
             self._failed(error)
             return
-        if self.failing:
+        if self._failing:
             log.info("events are written again")
             self._retry_at, self._retry_pause = 0, RETRY_FIRST_NS
         self._inbox.settle(work, stored=True)
@@ -114,8 +118,8 @@ class Writer:
             self.stored.update(item.kind for item in work.events)
             self.last_commit_ns = self._clock.wall_ns()
             self._maintain_at = 0
-            for committed in self.subscribers:
-                committed()
+            if follower := self.follower:
+                follower[1]()
 
     def _commit(self, connection: sqlite3.Connection, work: Work) -> None:
         # A cursor alone need not reach the platter: after a power cut one batch too many is sent again.
@@ -136,14 +140,16 @@ class Writer:
         """Delete one chunk of what is too old or too much, and come again at once while there is more."""
         now = self._clock.monotonic_ns()
         more = False
+        sink = self.follower[0] if self.follower else None
         try:
             connection = self._connected()
             if now >= self._expire_at:
-                expired = event_retention.expire(connection, self._clock.wall_ns(), self.followed_sink)
+                expired = event_retention.expire(connection, self._clock.wall_ns(), sink)
                 self._count("age", expired)
                 more = expired.rows > 0
                 self._expire_at = now if more else now + EXPIRE_EVERY_NS
-            shrunk = event_retention.shrink(connection, self._max_bytes, self.followed_sink)
+                self.kept_aside = event_file.kept_aside(self._path)
+            shrunk = event_retention.shrink(connection, self._max_bytes, sink)
             self._count("size", shrunk)
             more |= shrunk.rows > 0 or event_retention.give_back(connection, self._max_bytes)
             self.file_bytes = event_retention.file_bytes(connection)
@@ -163,7 +169,7 @@ class Writer:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = event_file.open_database(self._path, self._clock.wall_ns())
+            self._connection = event_file.open_or_replace(self._path, self._clock.wall_ns())
             self.kept_aside = event_file.kept_aside(self._path)
             self.last_id = _last_id(self._connection)
             self.file_bytes = event_retention.file_bytes(self._connection)
@@ -181,7 +187,7 @@ class Writer:
         self.generation += 1
 
     def _failed(self, error: Exception) -> None:
-        if not self.failing:
+        if not self._failing:
             log.error("events cannot be written; they wait in memory", file=self._path, error=error)
         self._note(error)
         self._retry_at = self._clock.monotonic_ns() + self._retry_pause

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import wait
 
 import msgspec
 
@@ -29,6 +30,7 @@ log = get_logger("loki")
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 2**20  # Loki takes 4 MiB in a push and, by default, 6 MB at once
+GRACE_SECONDS = 0.5
 RETRY_AFTER_LONGEST_SECONDS = 300.0
 # `configuration`: somebody must mend the address, the password or Loki's settings before anything can work.
 RETRY_REASONS = ("rate_limited", "server", "network", "timeout", "configuration", "database")
@@ -88,11 +90,12 @@ class Shipper:
         self._thread.start()
 
     def stop(self, timeout_seconds: float = 3.0) -> None:
-        """Give up the push under way; what was not confirmed is sent again after the next start."""
+        """Let the push under way end if it does so soon; what was not confirmed is sent again after the next start."""
         self._stop.set()
         self._wake.set()
+        self._thread.join(GRACE_SECONDS)
         self._loki.shut()
-        self._thread.join(timeout_seconds)
+        self._thread.join(timeout_seconds - GRACE_SECONDS)
 
     def stats(self) -> ShipperStats:
         return ShipperStats(
@@ -108,8 +111,10 @@ class Shipper:
 
     def _run(self) -> None:
         with contextlib.suppress(_StoppedError):
-            while not self._stop.is_set():
-                self._wake.clear()
+            while True:
+                self._wake.clear()  # before a look at what it may have been set for
+                if self._stop.is_set():
+                    break
                 batch = self._next_batch()
                 if batch is None:
                     self._wake.wait()
@@ -136,18 +141,19 @@ class Shipper:
         """Wait until the cursor is committed, however long the disk is full. Raises _StoppedError."""
         done = self._outbox.done(batch)
         done.add_done_callback(lambda _: self._wake.set())
-        while not done.done():
-            if self._stop.is_set():
-                raise _StoppedError
+        while not done.done() and not self._stop.is_set():
             self._wake.wait()
             self._wake.clear()
-        if not done.result():  # the store is closed: there is nothing more to read
+        wait([done], GRACE_SECONDS)
+        if not done.done() or not done.result():  # told to stop, or the store is closed
             raise _StoppedError
 
     def _push(self, labels: dict[str, str], rows: Sequence[Row]) -> Answer:
         """Send until there is an answer about the lines themselves. Raises _StoppedError."""
         body = encode_push(self._labels | labels, rows)
         while True:
+            if self._stop.is_set():
+                raise _StoppedError
             try:
                 response = self._loki.push(body)
             except (OSError, http.client.HTTPException, UnicodeError) as error:
@@ -169,9 +175,7 @@ class Shipper:
 
     def _pause(self, reason: str, text: str, at_least_seconds: float = 0.0) -> None:
         """Count and wait. Raises _StoppedError."""
-        if self._stop.is_set():
-            raise _StoppedError
-        if reason != self._trouble:
+        if reason != self._trouble and not self._stop.is_set():
             log.warning("Loki does not take events; they wait in the store", reason=reason, answer=text)
         self._trouble = reason
         self._retries[reason] += 1

@@ -32,9 +32,9 @@ def deliver(rows: Iterable[Row], push: Push, tally: Tally) -> None:
     for kind, stream in groupby(by_stream, key=lambda row: row.kind):
         late = _settle({"event": kind}, list(stream), push, tally)
         for hour, late_stream in groupby(late, key=lambda row: backlog_label(row.ts)):
-            late_rows = list(late_stream)
-            too_late = _settle({"event": kind, "backlog": hour}, late_rows, push, tally)
-            tally.late += len(late_rows) - len(too_late)
+            before = tally.shipped
+            too_late = _settle({"event": kind, "backlog": hour}, list(late_stream), push, tally)
+            tally.late += tally.shipped - before
             _set_aside(tally, Meaning.TOO_FAR_BEHIND, too_late, "even in a backlog stream")
 
 

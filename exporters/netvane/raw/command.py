@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
         return _fail(f"needs the capability CAP_NET_RAW: {error.strerror}")
     try:
         with unixsocket.listening(options.run_dir / SOCKET_NAME) as listening:
-            asyncio.run(_run(listening, tuple(options.interface or ())))
+            asyncio.run(_run(listening, tuple(dict.fromkeys(options.interface or ()))))
     except unixsocket.SocketError as error:
         return _fail(str(error))
     return 0

@@ -86,6 +86,8 @@ class _Watch:
             asyncio.get_running_loop().remove_reader(self._tap)
             self._tap.close()
             self._tap = None
+            self._state = None
+            log.info("no longer listening", interface=self._name)
 
     def status(self) -> InterfaceStatus:
         return InterfaceStatus(

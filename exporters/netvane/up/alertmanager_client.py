@@ -1,16 +1,18 @@
 """What `netvane test-alert` asks of a running Alertmanager: its API v2 and its own metrics."""
 
 import base64
-import json
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from netvane.common.clock import rfc3339
 from netvane.up.http_call import CallError, call
+
+T = TypeVar("T")
 
 
 class AlertmanagerError(Exception):
@@ -47,6 +49,18 @@ _COUNTERS = {
 }
 
 
+class _Receiver(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Status(msgspec.Struct, frozen=True):
+    state: str
+
+
+class _Alert(msgspec.Struct, frozen=True):
+    status: _Status
+
+
 class Alertmanager:
     """Every method raises AlertmanagerError."""
 
@@ -55,7 +69,7 @@ class Alertmanager:
 
     def receivers(self) -> frozenset[str]:
         """The names in its configuration."""
-        return frozenset(str(receiver["name"]) for receiver in self._json("/api/v2/receivers"))
+        return frozenset(receiver.name for receiver in self._get("/api/v2/receivers", list[_Receiver]))
 
     def post(self, labels: Mapping[str, str], annotations: Mapping[str, str], starts_ns: int, ends_ns: int) -> None:
         """Raise an alert, or end it with an `ends_ns` that has passed; times are Unix nanoseconds."""
@@ -65,13 +79,13 @@ class Alertmanager:
             "startsAt": rfc3339(starts_ns),
             "endsAt": rfc3339(ends_ns),
         }
-        self._call("/api/v2/alerts", json.dumps([alert]).encode())
+        self._call("/api/v2/alerts", msgspec.json.encode([alert]))
 
     def state(self, label: str, value: str) -> str:
         """`active`, `suppressed` (by a silence or another alert), `unprocessed`; `unknown` where there is no such."""
         query = urllib.parse.urlencode({"filter": f'{label}="{value}"'})
-        alerts = self._json(f"/api/v2/alerts?{query}")
-        return str(alerts[0]["status"]["state"]) if alerts else "unknown"
+        alerts = self._get(f"/api/v2/alerts?{query}", list[_Alert])
+        return alerts[0].status.state if alerts else "unknown"
 
     def sent(self, integration: str) -> Sent:
         text = self._call("/metrics").decode(errors="replace")
@@ -86,10 +100,10 @@ class Alertmanager:
             raise AlertmanagerError(f"{self.url} does not answer as an Alertmanager does") from error
         return Sent(**counts)
 
-    def _json(self, path: str) -> Any:
+    def _get(self, path: str, model: type[T]) -> T:
         try:
-            return json.loads(self._call(path))
-        except ValueError as error:
+            return msgspec.json.decode(self._call(path), type=model)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise AlertmanagerError(f"{self.url} does not answer as an Alertmanager does") from error
 
     def _call(self, path: str, body: bytes | None = None) -> bytes:

@@ -68,7 +68,8 @@ def _smtp(mail: Mail) -> dict[str, Any]:
         "smtp_smarthost": mail.smarthost,
         "smtp_from": mail.sender,
         "smtp_hello": mail.hello,
-        "smtp_require_tls": mail.require_tls,
+        # Alertmanager 0.25 speaks TLS from the first byte on port 465, and then misses STARTTLS where that is required.
+        "smtp_require_tls": mail.require_tls and not mail.implicit_tls,
     }
     if mail.username is not None and mail.password_file is not None:
         smtp |= {"smtp_auth_username": mail.username, "smtp_auth_password": read_secret(mail.password_file)}

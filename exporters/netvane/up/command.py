@@ -9,6 +9,7 @@ from netvane.common import log as logs
 from netvane.common.config import ConfigError
 from netvane.up import namespace
 from netvane.up.places import UpError
+from netvane.up.render_command import time_scale
 from netvane.up.session import Session
 
 
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--storage.data-dir", dest="data_dir", type=Path, metavar="DIR", help="overrides the file's")
     parser.add_argument("--storage.run-dir", dest="run_dir", type=Path, metavar="DIR", help="overrides the file's")
     # For labs: what `netvane render --time-scale` does.
-    parser.add_argument("--time-scale", dest="time_scale", type=float, default=1.0, help=argparse.SUPPRESS)
+    parser.add_argument("--time-scale", dest="time_scale", type=time_scale, default=1.0, help=argparse.SUPPRESS)
     parser.add_argument(
         "--log.level", dest="log_level", choices=logs.LEVELS, default="info", help="debug prints all that the parts log"
     )

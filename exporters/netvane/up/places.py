@@ -116,7 +116,8 @@ def make_state(directories: Iterable[Path], who: Identity | None) -> None:
         except OSError as error:
             raise UpError(f"{path} cannot be made: {error.strerror}") from error
         if not can(who, "-w", path):
-            raise UpError(f"{path} cannot be written by {f'the user {who.name}' if who else 'you'}")
+            user = f"the user {who.name}" if who else "you"
+            raise UpError(f"{path} cannot be written by {user} (each directory above it has to be open to enter)")
 
 
 def write_for_parts(path: Path, content: bytes, who: Identity | None) -> None:

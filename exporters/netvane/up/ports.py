@@ -1,17 +1,21 @@
 """Whether a part can have its port, and who has it otherwise.
 
-Sources: proc(5) for /proc/net/tcp and /proc/PID/fd, cgroups(7) for the unit that systemd started a process for.
+Sources: netdevice(7); proc(5) for /proc/net/tcp and /proc/PID/fd; cgroups(7) for the unit that systemd started a
+process for.
 """
 
 import contextlib
 import errno
+import fcntl
 import re
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from netvane.up.part import Address
 
+_SIOCGIFFLAGS, _IFF_UP = 0x8913, 0x1  # linux/sockios.h, linux/if.h; struct ifreq of netdevice(7)
 _LISTENING = "0A"  # TCP_LISTEN of include/net/tcp_states.h, in hexadecimal
 
 
@@ -27,9 +31,16 @@ def problem(address: Address) -> str | None:
         if error.errno == errno.EADDRINUSE:
             return f"port {address.port} is taken by {_holder(address.port)}"
         if error.errno == errno.EADDRNOTAVAIL:
-            return f"no interface has the address {address.host} (is the loopback interface up?)"
+            return f"no interface has the address {address.host}"
         return f"cannot listen on {address}: {error.strerror}"
     return None
+
+
+def has_loopback() -> bool:
+    """Whether the parts can reach each other: a new network namespace starts with its loopback interface down."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
+    return bool(struct.unpack("16sH14x", answer)[1] & _IFF_UP)
 
 
 def _holder(port: int) -> str:

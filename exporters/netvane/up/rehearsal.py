@@ -17,22 +17,22 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 def mail_refusal(mail: Mail) -> str | None:
     """Why `mail` cannot be sent; None if the server would take it. Everything but the message itself is said.
 
-    Alertmanager's ways: implicit TLS on port 465, STARTTLS only where it is required, a log-in only where the server
-    offers one, and no password over an unencrypted line to another machine. Raises ConfigError for the password.
+    Alertmanager's ways: TLS from the first byte on port 465, else STARTTLS only where it is required, and a log-in only
+    where the server offers one. But a rehearsal tells no password to another machine without TLS. Raises ConfigError
+    for the password.
     """
     host, _, port = mail.smarthost.rpartition(":")
     host = host.strip("[]")
-    implicit_tls = port == "465"
     try:
-        with _connect(host, int(port), mail.hello, implicit_tls=implicit_tls) as smtp:
+        with _connect(host, int(port), mail) as smtp:
             smtp.ehlo()
-            if mail.require_tls and not implicit_tls:
+            if mail.require_tls and not mail.implicit_tls:
                 if not smtp.has_extn("starttls"):
                     return "the server does not offer STARTTLS, but require_tls is true"
                 smtp.starttls(context=ssl.create_default_context())
                 smtp.ehlo()
             if mail.username is not None and mail.password_file is not None and smtp.has_extn("auth"):
-                if not (implicit_tls or mail.require_tls or host in _LOCAL):
+                if not (mail.implicit_tls or mail.require_tls or host in _LOCAL):
                     return "a password is not sent without TLS: set require_tls to true"
                 smtp.login(mail.username, read_secret(mail.password_file))
             for code, answer in (smtp.mail(mail.sender), *(smtp.rcpt(address) for address in mail.to)):
@@ -47,11 +47,11 @@ def mail_refusal(mail: Mail) -> str | None:
     return None
 
 
-def _connect(host: str, port: int, hello: str, *, implicit_tls: bool) -> smtplib.SMTP:
-    if implicit_tls:
+def _connect(host: str, port: int, mail: Mail) -> smtplib.SMTP:
+    if mail.implicit_tls:
         context = ssl.create_default_context()
-        return smtplib.SMTP_SSL(host, port, local_hostname=hello, timeout=TIMEOUT_SECONDS, context=context)
-    return smtplib.SMTP(host, port, local_hostname=hello, timeout=TIMEOUT_SECONDS)
+        return smtplib.SMTP_SSL(host, port, mail.hello, timeout=TIMEOUT_SECONDS, context=context)
+    return smtplib.SMTP(host, port, mail.hello, timeout=TIMEOUT_SECONDS)
 
 
 def hook_refusal(hook: Webhook | Heartbeat) -> str | None:

@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--config.file", dest="config_file", type=Path, metavar="FILE", help="netvane.yml")
     parser.add_argument(
         "--time-scale",
-        type=_time_scale,
+        type=time_scale,
         default=1.0,
         metavar="X",
         help="multiply how long alerts wait by X, 0 < X <= 1; for tests",
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _time_scale(text: str) -> float:
+def time_scale(text: str) -> float:
     value = float(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, got {text!r}")

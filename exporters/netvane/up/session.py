@@ -14,7 +14,7 @@ from typing import Literal
 from netvane.common import network, settings
 from netvane.common.config import ConfigError, Document
 from netvane.common.network import NetworkView
-from netvane.up import check, places, privileges
+from netvane.up import check, places, ports, privileges
 from netvane.up.console import NAME_WIDTH, Console
 from netvane.up.jobs import all_jobs
 from netvane.up.part import Part, State
@@ -62,6 +62,8 @@ class Session:
             if self._who is not None:
                 os.umask(0o022)  # what root renders is for the parts to read; secrets have modes of their own
             self._check_python()
+            if not ports.has_loopback():
+                raise UpError("the loopback interface is down, which the parts need: ip link set lo up")
             storage = document.section("storage", settings.Storage)
             self._places = places.choose(storage, self._options.data_dir, self._options.run_dir)
             stack.callback(os.close, places.lock(self._places.data))
@@ -143,7 +145,7 @@ class Session:
 
     def _on_state(self, part: Part, state: State) -> None:
         self._console.on_state(part, state)
-        if self._supervisor is None or self._told_addresses:
+        if self._supervisor is None or self._told_addresses or self._stops:
             return
         states = self._supervisor.states
         if all(state.word != "starting" for _, state in states):

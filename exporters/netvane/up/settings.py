@@ -28,6 +28,11 @@ class Mail(Section, frozen=True):
     require_tls: bool = True
     hello: str = "localhost"
 
+    @property
+    def implicit_tls(self) -> bool:
+        """Whether the smarthost speaks TLS from the first byte (RFC 8314), which Alertmanager tells by the port."""
+        return self.smarthost.endswith(":465")
+
     def problem(self) -> tuple[str, str] | None:
         if not self.to:
             return "to", "expected at least one mail address"

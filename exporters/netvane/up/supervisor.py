@@ -130,8 +130,6 @@ class Runner:
                 return f"cannot be started: {error.filename or self.part.command[0]}: {error.strerror}"
             # Ends it also where this task is cancelled; does nothing to one that ended.
             stack.callback(child.kill)
-            if self._stopping.is_set():
-                child.send(signal.SIGTERM)
             watch = asyncio.create_task(self._watch(child))
             try:
                 code = await child.wait()
