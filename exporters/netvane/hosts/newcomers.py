@@ -79,7 +79,7 @@ class Newcomers:
         if self._crowded_at is not None and not 0 <= now_ns - self._crowd_seen < _CALM_NS:
             self._crowded_at = None
             self._turned_away.clear()
-        if self._sweeping:
+        if self._sweeping and len(self._held) > CROWD:  # judged when the sweep is over
             return []
         # A wall clock that was set back must not hold anybody for long.
         ready = [mac for mac, since in self._since.items() if not 0 <= now_ns - since < _HOLD_NS]

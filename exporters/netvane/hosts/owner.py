@@ -74,10 +74,14 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """One device as `netvane devices` shows it; times are RFC 3339. `kind_because` is what the kind rests on."""
+    """One device as `netvane devices` shows it; times are RFC 3339. `kind_because` is what the kind rests on.
+
+    `name` is what it is called, `own_name` what its owner calls it.
+    """
 
     device: str
     name: str
+    own_name: str | None
     state: str
     trusted: bool
     expected: bool
@@ -222,6 +226,7 @@ class Owner:
         return Report(
             device=device.id,
             name=label.name,
+            own_name=device.name,
             state=device.presence.state,
             trusted=device.trusted,
             expected=device.expected,
