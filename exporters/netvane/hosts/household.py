@@ -87,7 +87,8 @@ class Household:
         """The sweeps of these networks worked; those of `failed` did not."""
         now = self._clock.wall_ns()
         self.newcomers.sweep_ends(now)
-        self._admit(self.newcomers.due(now))
+        is_first = any(self.is_learning(network) for network in swept)
+        self._admit(self.newcomers.all_held() if is_first else self.newcomers.due(now))
         if swept:
             for device, before in self.registry.end_round(failed):
                 self._presence_changed(device, before)

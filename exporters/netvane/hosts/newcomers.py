@@ -85,6 +85,10 @@ class Newcomers:
         ready = [mac for mac, since in self._since.items() if not 0 <= now_ns - since < _HOLD_NS]
         return [piece for mac in ready for piece in self._release(mac)]
 
+    def all_held(self) -> list[Evidence]:
+        """Whoever waits, as the first sweep ends: they were here before Netvane was."""
+        return [piece for mac in list(self._held) for piece in self._release(mac)]
+
     def flood(self) -> Flood | None:
         """The crowd that is being kept out."""
         return Flood(self._crowded_at, self.refused) if self._crowded_at is not None else None

@@ -36,6 +36,7 @@ log = get_logger("hosts.watch")
 
 TICK_SECONDS = 0.25
 ANSWER_SECONDS = 1.0  # for the answers to an echo request to all IPv6 nodes
+FIRST_ANSWER_SECONDS = 4.0  # in the first round, whose devices are not announced, for those that take their time
 RETRY_SECONDS = 5.0  # after a round in which no sweep worked
 RECONNECT_SECONDS = 2.0
 CONFIRM_SECONDS = 5.0  # for the event store to have an announcement on the disk
@@ -152,7 +153,8 @@ class Watch:
             for interface in {attached.interface for attached in self.plan.attached}:
                 self._echo.send(ALL_NODES, interface)
             worked, failed = await self.sweeps.attached(self.plan.attached, self.settings.sweep_limit)
-            await asyncio.sleep(ANSWER_SECONDS)
+            is_first = any(self.household.is_learning(network) for network in worked)
+            await asyncio.sleep(FIRST_ANSWER_SECONDS if is_first else ANSWER_SECONDS)
             self.household.end_round(worked, failed)
             await self.sweeps.routed(self.plan.routed, self.settings.sweep_limit)
             pause = self.settings.interval - (self._clock.monotonic_ns() - began) / NANOSECONDS
