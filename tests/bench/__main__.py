@@ -9,7 +9,7 @@ import platform
 import sys
 from importlib import import_module
 
-BENCHES = ("rtt", "targets", "shipper")
+BENCHES = ("rtt", "targets", "shipper", "hosts")
 
 
 def main(names: list[str]) -> int:
