@@ -19,7 +19,7 @@ SOURCES := $(shell find exporters prometheus docs/runbooks netvane.example.yml p
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 
-.PHONY: help setup up run demo test test-lab check bench lock clean packages test-packages test-setup
+.PHONY: help setup up run demo test test-lab check bench lock clean packages test-packages bench-packages test-setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,7 +46,7 @@ test-lab: test-setup ## the long lab tests
 check: test-setup ## ruff, mypy, yamllint, promtool, amtool
 	@PATH="$(VENV)/bin:$$PATH" tools/check.sh
 
-bench: test-setup ## figures, as JSON
+bench: bench-packages test-setup ## figures, as JSON
 	@exec $(RUN) -m tests.bench
 
 lock: ## write the lock files anew
@@ -61,6 +61,9 @@ packages:
 
 test-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt
+
+bench-packages:
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt
 
 test-setup: test-packages $(VENV)/stamp-test $(VENV)/stamp-netvane
 

@@ -82,6 +82,7 @@ SAMPLES: dict[Kind, Event] = {
             Hop(ttl=2, address="203.0.113.1", rtt_seconds=0.004),
         ),
         path_error=None,
+        segment="isp",
     ),
     "outage": Outage(
         state="ended",

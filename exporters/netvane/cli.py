@@ -13,6 +13,7 @@ COMMANDS = {
     "hosts": ("netvane.hosts.command", "exporter: who is on the network, who is new, who is missing"),
     "raw": ("netvane.raw.command", "the privileged helper: path traces, sweeps, passive listener"),
     "devices": ("netvane.hosts.devices_command", "list, name, trust, merge and forget devices"),
+    "outages": ("netvane.latency.outages_command", "list outages, for the provider"),
     "events": ("netvane.common.command", "search the events of an exporter"),
     "render": ("netvane.up.render_command", "write the configuration of Prometheus and Alertmanager"),
     "check-config": ("netvane.up.check", "check the whole of netvane.yml"),

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.lab import addresses as at
 from tests.lab.faults import Fault
 from tests.lab.home import Home
+from tests.lab.internet_settings import latency_settings
 from tests.lab.processes import PYTHON_ENV, ROOT, Process, run
 from tests.lab.rack import interrupt_on_sigterm
 from tests.lab.sinks import SmtpSink, WebhookSink
@@ -24,13 +24,16 @@ LOOK_SECONDS = 0.25
 VERDICT_SECONDS = 2.0  # a process each time
 START_SECONDS = 60.0
 ALERT_SECONDS = 120.0
-WORSE_SECONDS = 35.0
+OVER_SECONDS = 90.0
+OUTAGES = ("--exporter=latency", "--event=outage", "--format=json")
+WORSE_SECONDS = 45.0
 STOP_SECONDS = 15.0
 
 # Two scrapes are 15 s apart.
-SENT = "sum by (target) (increase(netvane_probe_sent_total[30s]))"
-ANSWERED = "sum by (target) (increase(netvane_probe_rtt_seconds_count[30s]))"
-SECONDS = "sum by (target) (increase(netvane_probe_rtt_seconds_sum[30s]))"
+_PINGS = 'probe="icmp", target=~"router|hop2|anchor1|anchor1-v6"'
+SENT = f"sum by (target) (increase(netvane_probe_sent_total{{{_PINGS}}}[30s]))"
+ANSWERED = f"sum by (target) (increase(netvane_probe_rtt_seconds_count{{{_PINGS}}}[30s]))"
+SECONDS = f"sum by (target) (increase(netvane_probe_rtt_seconds_sum{{{_PINGS}}}[30s]))"
 
 
 class DemoError(RuntimeError):
@@ -53,9 +56,7 @@ class Listener:
     def _start(self) -> Process:
         settings = {
             "site": "demo",
-            "latency": {
-                "targets": [{"name": "anchor", "host": at.ANCHORS4[0]}, {"name": "anchor6", "host": at.ANCHORS6[0]}]
-            },
+            "latency": latency_settings(),
             "notify": {
                 "webhook": {"url": self._hook.url},
                 "mail": {
@@ -70,11 +71,11 @@ class Listener:
         configuration.write_text(json.dumps(settings))  # JSON is YAML
         command = ["up", "--netns", self._home.mon.name, f"--time-scale={TIME_SCALE}"]
         self.say("lab", f"netvane {' '.join(command)}")
-        command += [f"--config.file={configuration}", *self._directories("storage.")]
+        command += [f"--config.file={configuration}", *self._directories()]
         return self._home.rack.processes.start([sys.executable, "-m", "netvane.cli", *command], env=PYTHON_ENV)
 
-    def _directories(self, prefix: str = "") -> list[str]:
-        return [f"--{prefix}{name}-dir={self._home.rack.directory / name}" for name in ("data", "run")]
+    def _directories(self) -> list[str]:
+        return [f"--storage.{name}-dir={self._home.rack.directory / name}" for name in ("data", "run")]
 
     def until(self, condition: Callable[[], object], within: float, what: str) -> None:
         """Raises DemoError when it does not come true, or when Netvane ends."""
@@ -111,7 +112,7 @@ class Listener:
         sent, answered, seconds = (self._query(promql) for promql in (SENT, ANSWERED, SECONDS))
         for target in sorted(sent):
             loss = max(0.0, 1 - answered[target] / sent[target])
-            self.say("measured", f"{target:<8} {1000 * seconds[target] / answered[target]:6.2f} ms  {loss:4.0%} lost")
+            self.say("measured", f"{target:<11} {1000 * seconds[target] / answered[target]:6.2f} ms  {loss:4.0%} lost")
 
     def _query(self, promql: str) -> dict[str, float]:
         """Target -> value; empty while Prometheus does not answer. Those that are 0 are left out."""
@@ -141,10 +142,20 @@ class Listener:
 
     def _verdicts(self) -> list[dict[str, Any]]:
         """Every verdict event so far, oldest first; none while the exporter is not there to be asked."""
-        command = [*("env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", sys.executable, "-m", "netvane.cli", "events")]
-        command += ["--exporter=latency", "--event=verdict", "--format=json", *self._directories()]
-        lines = run(command, check=False).stdout.splitlines()
+        lines = self._netvane("events", "--exporter=latency", "--event=verdict", "--format=json")
         return [json.loads(line) for line in reversed(lines)]
+
+    def outage_is_over(self) -> bool:
+        return any('"state":"ended"' in line for line in self._netvane("events", *OUTAGES))
+
+    def outages(self) -> None:
+        """What is left for the provider to read."""
+        for line in self._netvane("outages", "--since=1h"):
+            self.say("outages", line)
+
+    def _netvane(self, *command: str) -> list[str]:
+        python = ["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", sys.executable, "-m", "netvane.cli"]
+        return run([*python, *command, *self._directories()], check=False).stdout.splitlines()
 
     def stop(self) -> None:
         self.say("lab", "stops Netvane")
@@ -156,9 +167,11 @@ class Listener:
 
 def _sentence(event: dict[str, Any]) -> str:
     """A verdict event as one line."""
-    evidence = ", ".join(f"{name} {value:.3g}" for name, value in event["evidence"].items() if value)
+    figures = {name: value for name, value in event["evidence"].items() if value and not name.endswith("_missed")}
+    evidence = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
     hops = [hop["address"] or "?" for hop in event.get("path") or ()]
-    parts = [f"{event.get('previous') or 'nothing'} -> {event['verdict']}"]
+    segment = f" ({event['segment']})" if "segment" in event else ""
+    parts = [f"{event.get('previous') or 'nothing'} -> {event['verdict']}{segment}"]
     parts += [evidence] if evidence else []
     parts += [f"path: {' > '.join(hops)}"] if hops else []
     return "; ".join(parts)
@@ -174,6 +187,9 @@ def play(home: Home, listener: Listener) -> None:
         listener.wait(WORSE_SECONDS)
         listener.report()
     listener.until(lambda: listener.has_arrived("resolved"), ALERT_SECONDS, "end of the alert at the webhook")
+    # An outage has ended when it has been good for a minute.
+    listener.until(listener.outage_is_over, OVER_SECONDS, "end of the outage")
+    listener.outages()
     listener.stop()
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +60,21 @@ class RunningExporter:
 
 @contextmanager
 def running_exporter(
-    name: str, namespace: Namespace, directory: Path, settings: dict[str, Any] | None = None
+    name: str,
+    namespace: Namespace,
+    directory: Path,
+    settings: dict[str, Any] | None = None,
+    *,
+    before: Sequence[str] = (),
 ) -> Iterator[RunningExporter]:
-    """`netvane NAME` in `namespace`, ready, with its state and sockets below `directory`."""
+    """`netvane NAME` in `namespace`, ready, with its state and sockets below `directory`.
+
+    `before` is the beginning of the command line, of a program that replaces itself by the rest.
+    """
     config = directory / "netvane.yml"
     config.write_text(json.dumps(settings or {}))
     command = [
+        *before,
         *(sys.executable, "-m", "netvane.cli", name, f"--config.file={config}"),
         *(f"--storage.data-dir={directory / 'data'}", f"--storage.run-dir={directory}"),
     ]

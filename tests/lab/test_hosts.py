@@ -1,5 +1,6 @@
 """The hosts exporter on real packets: who is found, who is announced, who is missing, who lies."""
 
+import contextlib
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from tests.lab.household import (
 )
 from tests.lab.netns import Namespace
 from tests.lab.processes import PYTHON_ENV
+from tests.lab.raw import running_raw
 from tests.lab.wait import eventually
 
 pytestmark = pytest.mark.lab
@@ -320,3 +322,82 @@ def test_a_subnet_that_is_too_large_is_refused_with_the_reason(quiet_home: Names
         wanted = "10.9.0.0/16 is larger than /22"
         eventually(lambda: wanted in quiet_home.http(page).text, what="the reason")
         assert exporter.samples("netvane_sweep_success") == []
+
+
+def test_a_full_disk_is_a_metric_and_no_end(home: Home) -> None:
+    """The state lies on a tmpfs of its own, in a mount namespace of the exporter's."""
+    directory = home.rack.directory
+    (directory / "data").mkdir()
+    script = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
+    inside = ["unshare", "--mount", "sh", "-c", script, str(directory / "data")]
+    with (
+        running_raw(home.mon, directory, "--interface=eth0") as raw,
+        running_exporter("hosts", home.mon, raw.socket.parent, FAST, before=inside) as exporter,
+    ):
+        eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
+        # Its file system is seen through the process.
+        filler = Path(f"/proc/{exporter.process.pid}/root{directory}/data/filler")
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        for number in range(8):
+            mac = f"00:0c:29:00:01:{number:02x}"
+            send_frames(home.gadgets[0].ns, arp_frame(mac, f"198.51.100.{80 + number}", at.ROUTER4))
+        eventually(lambda: value(exporter, "registry_writable") == 0, within=30, what="it is said")
+        assert value(exporter, "registry_write_failures_total") >= 1
+        eventually(lambda: len(devices(exporter)) >= 12, what="they are known all the same")
+        after_sweeps(exporter, 1)
+        filler.unlink()
+        eventually(lambda: value(exporter, "registry_writable") == 1, within=40, what="written again")
+
+
+def test_netvane_devices(home: Home) -> None:
+    gadget = home.gadgets[0]
+
+    def run(*words: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "netvane.cli", "devices", f"--run-dir={exporter.directory}"]
+        with home.rack.processes.start(
+            [*command, f"--data-dir={exporter.directory / 'data'}", *words], env=PYTHON_ENV
+        ) as asked:
+            assert asked.wait(20) == code, asked.output()
+            return asked.output()
+
+    with watching(home.mon, home.rack.directory) as exporter:
+        eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
+        assert gadget.mac in run("list")
+        assert "trusted: false -> true" in run("trust", gadget.mac)
+        assert "name: - -> Kitchen light" in run("name", gadget.mac, "Kitchen light", "--notes", "by the window")
+        assert "nothing to change" in run("trust", "kitchen light")
+        assert gadget.address in run("show", "Kitchen light")
+        assert events(exporter, "device", change="name", by="owner", current="Kitchen light", mac=gadget.mac)
+        assert "no device has the MAC" in run("trust", "00:0c:29:00:00:99", code=1)
+        exported = run("export")
+        (home.rack.directory / "d.yaml").write_text(exported.replace("Kitchen light", "Hall light"))
+        (home.rack.directory / "bad.csv").write_text("device,trusted\n" + gadget.mac + ",perhaps\n")
+        assert "expected true or false" in run("import", str(home.rack.directory / "bad.csv"), code=2)
+        assert "Kitchen light -> Hall light" in run("import", str(home.rack.directory / "d.yaml"))
+        other = home.gadgets[1].mac
+        run("merge", other, gadget.mac)
+        assert set(devices(exporter)[gadget.mac]["macs"]) == {gadget.mac, other}
+        run("split", other)
+        exporter.process.stop()
+        # And where the exporter is stopped
+        assert "Hall light" in run("list")
+        assert "expected: false -> true" in run("expect", "Hall light")
+        run("forget", other)
+        with running_exporter("hosts", home.mon, exporter.directory, FAST) as again:
+            assert devices(again)[gadget.mac]["expected"] is True
+    assert json.loads(run("show", gadget.mac, "--format", "json"))["own_name"] == "Hall light"
+
+
+def test_reload_keeps_what_is_known(home: Home) -> None:
+    with watching(home.mon, home.rack.directory) as exporter:
+        eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
+        exporter.configure({"hosts": {**FAST["hosts"], "address_metrics": True}})
+        exporter.process.signal(signal.SIGHUP)
+        eventually(lambda: exporter.samples("netvane_device_address_info"), what="addresses")
+        exporter.configure({"hosts": {"interval": "1ms"}})
+        exporter.process.signal(signal.SIGHUP)
+        eventually(lambda: exporter.value("netvane_config_last_reload_successful") == 0, what="a refusal")
+        after_sweeps(exporter, 1)
+        assert len(devices(exporter)) == 4

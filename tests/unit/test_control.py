@@ -250,7 +250,9 @@ def fill(store: EventStore) -> None:
 
 
 def arguments(home: Path, *rest: str) -> list[str]:
-    return ["--exporter", "latency", "--data-dir", str(home), "--run-dir", str(home), *rest]
+    (home / "netvane.yml").touch()
+    place = [f"--config.file={home}/netvane.yml", f"--storage.data-dir={home}", f"--storage.run-dir={home}"]
+    return ["--exporter", "latency", *place, *rest]
 
 
 @contextmanager

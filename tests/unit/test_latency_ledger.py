@@ -25,16 +25,16 @@ def ledger_with(count: int, *, every_ms: float = 1000) -> Ledger:
 
 def test_an_answer_counts_once() -> None:
     ledger = ledger_with(2)
-    assert ledger.answered(0, "203.0.113.9", 16, stamp(20)) == Answer("far", 0.02, stepped=False)
+    assert ledger.answered(0, "203.0.113.9", 16, stamp(20)) == Answer("far", HOUR, 0.02, stepped=False)
     assert ledger.answered(0, "203.0.113.9", 16, stamp(21)) == "duplicate"
-    assert ledger.answered(1, "203.0.113.9", 16, stamp(1030)) == Answer("far", 0.03, stepped=False)
+    assert ledger.answered(1, "203.0.113.9", 16, stamp(1030)) == Answer("far", HOUR + 1000 * MS, 0.03, stepped=False)
     assert len(ledger) == 0
 
 
 def test_a_late_answer_counts_with_its_rtt() -> None:
     ledger = ledger_with(40)
     answer = ledger.answered(3, "203.0.113.9", 16, stamp(39_500))
-    assert answer == Answer("far", 36.5, stepped=False)
+    assert answer == Answer("far", HOUR + 3000 * MS, 36.5, stepped=False)
 
 
 def test_what_nobody_will_answer_is_forgotten() -> None:
@@ -50,7 +50,7 @@ def test_what_nobody_will_answer_is_forgotten() -> None:
 def test_what_is_no_answer(number: int, address: str, size: int, reason: str) -> None:
     ledger = ledger_with(1)
     assert ledger.answered(number, address, size, stamp(20)) == reason
-    assert ledger.answered(0, "203.0.113.9", 16, stamp(20)) == Answer("far", 0.02, stepped=False)
+    assert ledger.answered(0, "203.0.113.9", 16, stamp(20)) == Answer("far", HOUR, 0.02, stepped=False)
 
 
 def test_the_kernels_stamps_leave_out_the_wait_for_this_process() -> None:
@@ -58,7 +58,7 @@ def test_the_kernels_stamps_leave_out_the_wait_for_this_process() -> None:
     ledger.left(0, stamp(0, kernel_ms=0.1).kernel_ns or 0)
     ledger.left(7, 1)  # of a probe that is not there: no matter
     answer = ledger.answered(0, "203.0.113.9", 16, stamp(300, kernel_ms=10.1))
-    assert answer == Answer("far", 0.01, stepped=False)
+    assert answer == Answer("far", HOUR, 0.01, stepped=False)
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR, 51 * MS, -51 * MS])

@@ -15,11 +15,12 @@ import msgspec
 
 from netvane.common import control
 from netvane.common.clock import NANOSECONDS, Clock, SystemClock
-from netvane.common.config import Duration
+from netvane.common.config import ConfigError, Duration
 from netvane.common.event_file import OwnerLock, StoreError, StoreInUseError, open_database
 from netvane.common.event_schema import KINDS
 from netvane.common.event_search import END_OF_TIME, Query, search
 from netvane.common.events import event_file_of
+from netvane.common.settings import Storage, load, storage_of
 from netvane.common.timestamps import parse_rfc3339
 
 EXPORTERS = ("latency", "hosts", "dhcp", "flows")
@@ -35,8 +36,8 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     try:
         options = parser.parse_args(argv)
         query = Query(
-            since=_moment(parser, options.since, clock),
-            until=END_OF_TIME if options.until is None else _moment(parser, options.until, clock),
+            since=moment(parser, options.since, clock),
+            until=END_OF_TIME if options.until is None else moment(parser, options.until, clock),
             event=options.event,
             mac=options.mac,
             name=options.name,
@@ -45,9 +46,13 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     except SystemExit as leave:  # argparse has said what is wrong
         return int(leave.code or 0)
     try:
-        _print(_spooled(ask_or_open(options.exporter, query, options.data_dir, options.run_dir)), options)
+        place = place_of(options)
+        _print(_spooled(ask_or_open(options.exporter, query, place.data_dir, place.run_dir)), options)
     except BrokenPipeError:  # `| head` has seen enough; the interpreter's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ConfigError as error:
+        print(f"netvane events: {error}", file=sys.stderr)
+        return 2
     except (control.ControlError, StoreError, sqlite3.Error, OSError, ValueError) as error:
         print(f"netvane events: {error}", file=sys.stderr)
         return 1
@@ -91,12 +96,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="only devices that had this name then")
     parser.add_argument("--limit", type=_positive, default=DEFAULT_LIMIT, metavar="N", help="default %(default)s")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default %(default)s")
-    parser.add_argument("--data-dir", type=Path, default=Path("/var/lib/netvane"), help="default %(default)s")
-    parser.add_argument("--run-dir", type=Path, default=Path("/run/netvane"), help="default %(default)s")
+    add_place_flags(parser)
     return parser
 
 
-def _moment(parser: argparse.ArgumentParser, text: str, clock: Clock) -> int:
+def add_place_flags(parser: argparse.ArgumentParser) -> None:
+    """Where the exporter's files are, for a command that asks it."""
+    parser.add_argument("--config.file", dest="config_file", type=Path, metavar="FILE", help="netvane.yml")
+    parser.add_argument("--storage.data-dir", dest="data_dir", type=Path, metavar="DIR", help="overrides the file's")
+    parser.add_argument("--storage.run-dir", dest="run_dir", type=Path, metavar="DIR", help="overrides the file's")
+
+
+def place_of(options: argparse.Namespace) -> Storage:
+    """Raises ConfigError."""
+    return storage_of(load(options.config_file), options.data_dir, options.run_dir)
+
+
+def moment(parser: argparse.ArgumentParser, text: str, clock: Clock) -> int:
     """Unix nanoseconds; leaves through `parser` where `text` is neither an age nor a time."""
     try:
         return max(0, clock.wall_ns() - int(Duration.parse(text) * NANOSECONDS))

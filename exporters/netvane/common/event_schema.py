@@ -98,13 +98,17 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(_Fields, frozen=True, tag="verdict"):
-    """The verdict changed; `path` is the trace taken at that moment, or None and then `path_error` says why."""
+    """The verdict changed; `path` is the trace taken at that moment, or None and then `path_error` says why.
+
+    `segment` is where `degraded` begins.
+    """
 
     verdict: str
     previous: str | None
     evidence: Numbers
     path: tuple[Hop, ...] | None
     path_error: str | None
+    segment: str | None = None
 
 
 class Outage(_Fields, frozen=True, tag="outage"):

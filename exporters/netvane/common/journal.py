@@ -1,18 +1,22 @@
 """What an exporter has to have events: its store, the shipper to Loki, and the socket that the command line asks."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
 
 from netvane.common import events_metrics, settings
+from netvane.common.clock import SystemClock
 from netvane.common.config import Document
 from netvane.common.control import ControlError, ControlServer, Handler, events_handler, socket_path
 from netvane.common.event_file import StoreError
 from netvane.common.event_inbox import Limits
-from netvane.common.event_schema import Event
+from netvane.common.event_schema import Event, Kind
 from netvane.common.event_search import Query
 from netvane.common.events import EventStore, event_file_of
 from netvane.common.loki import Shipper, shipper_for
+from netvane.common.loki_http import LokiHttp
 from netvane.common.metrics import Metric
 from netvane.common.service import Service, ServiceError
 
@@ -31,6 +35,7 @@ class Journal:
         self._store: EventStore | None = None
         self._shipper: Shipper | None = None
         self._control: ControlServer | None = None
+        self._shipping = asyncio.Lock()
 
     async def start(self) -> None:
         """Raises ServiceError: another process holds the store, it is a newer Netvane's, the socket cannot be had."""
@@ -57,11 +62,10 @@ class Journal:
         checked = _check(document)
 
         def take() -> None:
-            if checked[1] != self._loki:
-                self._site, self._loki = checked
-                if self._shipper is not None:
-                    self._shipper.stop()
-                self._ship()
+            # Even if nothing changed: the files that hold the password and the authority may have. Beside the loop,
+            # because a push that hangs may keep the old shipper for a moment.
+            self._site, self._loki = checked
+            self._service.spawn("loki", self._ship_anew())
 
         return take
 
@@ -85,12 +89,30 @@ class Journal:
             return False
         return await asyncio.wrap_future(self._store.append_confirmed(event, mac=mac, device_name=device_name))
 
-    def search(self, query: Query) -> Iterator[str]:
-        """Bodies, newest first. Reads the disk: a thread's business. Raises sqlite3.Error."""
-        return iter(()) if self._store is None else self._store.search(query)
+    async def search(self, query: Query) -> list[bytes]:
+        """The bodies that match, newest first; none where the store cannot be read."""
+        store = self._store
+
+        def search() -> list[bytes]:
+            with contextlib.suppress(sqlite3.Error):
+                if store is not None:
+                    return [body.encode() for body in store.search(query)]
+            return []
+
+        return await asyncio.to_thread(search)
+
+    async def newest(self, event: Kind) -> bytes | None:
+        """The body of the newest event of that kind; None where there is none, or the store cannot be read."""
+        return next(iter(await self.search(Query(event=event, limit=1))), None)
 
     def collect(self) -> Iterable[Metric]:
         return () if self._store is None else events_metrics.collect(self._store, self._shipper)
+
+    async def _ship_anew(self) -> None:
+        async with self._shipping:
+            if self._shipper is not None:
+                await asyncio.to_thread(self._shipper.stop)
+            self._ship()
 
     def _ship(self) -> None:
         service = self._service
@@ -103,4 +125,7 @@ class Journal:
 
 
 def _check(document: Document) -> tuple[str, settings.Loki]:
-    return settings.site_of(document), document.section("loki", settings.Loki)
+    loki = document.section("loki", settings.Loki)
+    if loki.url is not None:
+        LokiHttp(loki, loki.url, SystemClock())  # reads the files that it names, and complains of them
+    return settings.site_of(document), loki

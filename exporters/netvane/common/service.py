@@ -144,14 +144,6 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def storage_of(document: Document, data_dir: Path | None, run_dir: Path | None) -> settings.Storage:
-    """The `storage` section with what the command line overrides."""
-    storage = document.section("storage", settings.Storage)
-    return settings.Storage(
-        data_dir=data_dir or storage.data_dir, run_dir=run_dir or storage.run_dir, events_max=storage.events_max
-    )
-
-
 def run(name: str, port: int, factory: Factory, argv: list[str]) -> int:
     """Run the exporter `name` in the foreground; returns its exit code."""
     parser = argparse.ArgumentParser(prog=f"netvane {name}", allow_abbrev=False)
@@ -161,7 +153,7 @@ def run(name: str, port: int, factory: Factory, argv: list[str]) -> int:
     try:
         document = settings.load(options.config_file)
         web = webconfig.load(options.web_config)
-        service = Service(name, storage_of(document, options.data_dir, options.run_dir))
+        service = Service(name, settings.storage_of(document, options.data_dir, options.run_dir))
         exporter = factory(document, service)
         if options.check:
             return 0

@@ -73,6 +73,14 @@ def site_of(document: Document) -> str:
     return document.text("site", SiteName, "home")
 
 
+def storage_of(document: Document, data_dir: Path | None, run_dir: Path | None) -> Storage:
+    """The `storage` section with what the command line overrides."""
+    storage = document.section("storage", Storage)
+    return Storage(
+        data_dir=data_dir or storage.data_dir, run_dir=run_dir or storage.run_dir, events_max=storage.events_max
+    )
+
+
 def address_family(text: str) -> int | None:
     """4 or 6 for an IP address, None for anything else."""
     try:

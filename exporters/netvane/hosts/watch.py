@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Coroutine
 from contextlib import aclosing, suppress
 from typing import Any
@@ -132,16 +131,10 @@ class Watch:
     async def _recall_announced(self) -> None:
         """Whose announcement was stored just before this exporter was killed is not announced again."""
         for device in self.household.unannounced():
-            if await asyncio.to_thread(self._was_announced, device.id):
+            bodies = await self._journal.search(Query(event="device", mac=device.id, limit=50))
+            if any(json.loads(body).get("change") == "new" for body in bodies):
                 device.announced = self._clock.wall_ns()
                 self.household.registry.touch(device.id)
-
-    def _was_announced(self, device: str) -> bool:
-        """Reads the disk: a thread's business. What cannot be searched says nothing."""
-        with suppress(sqlite3.Error):
-            bodies = self._journal.search(Query(event="device", mac=device, limit=50))
-            return any(json.loads(body).get("change") == "new" for body in bodies)
-        return False
 
     async def _rounds(self) -> None:
         while True:

@@ -34,9 +34,12 @@ class Probe:
 
 
 class Answer(NamedTuple):
-    """The one answer to a probe. `stepped` says that the wall clock was set while it was on its way."""
+    """The one answer to the probe that left at `sent_ns` (monotonic). `stepped` says that the wall clock was set while
+    it was on its way.
+    """
 
     target: str
+    sent_ns: int
     rtt_seconds: float
     stepped: bool
 
@@ -88,7 +91,7 @@ class Ledger:
         if probe.payload_bytes != payload_bytes:
             return "altered"
         del self._probes[number]
-        return Answer(probe.target, *round_trip(probe.sent, received))
+        return Answer(probe.target, probe.sent.monotonic_ns, *round_trip(probe.sent, received))
 
 
 def round_trip(sent: Stamp, received: Stamp) -> tuple[float, bool]:

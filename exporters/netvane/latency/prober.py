@@ -6,7 +6,7 @@ One slow or dead target never delays another: nothing here waits for an answer.
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from netvane.common.clock import NANOSECONDS, Clock
@@ -19,7 +19,10 @@ from netvane.latency.series import Series
 
 log = get_logger("latency.prober")
 
+IP_HEADER = {4: 20, 6: 40}
 LATE_NS = 50_000_000
+BURST_PROBES = 10
+BURST_SECONDS = 0.2
 REOPEN_SECONDS = 10
 
 
@@ -39,6 +42,7 @@ class Totals:
     """What is counted for all targets together."""
 
     discarded: dict[str, int]
+    wan_bytes: int = 0
     late_sends: int = 0
     clock_steps: int = 0
 
@@ -68,6 +72,7 @@ class Prober:
         self._payload_bytes = icmp.MIN_PAYLOAD
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
+        self._burst_until_ns = 0
 
     def start(self) -> None:
         self._running = True
@@ -100,6 +105,21 @@ class Prober:
         series = self._series
         return [(target, series[target.name]) for target in list(self._targets.values()) if target.name in series]
 
+    def burst(self, names: Iterable[str]) -> None:
+        """Probe `names` five times a second for two seconds, beside their beats; one burst at a time."""
+        now = self._clock.monotonic_ns()
+        if now < self._burst_until_ns or not self._running:
+            return
+        self._burst_until_ns = now + round(BURST_PROBES * BURST_SECONDS * NANOSECONDS)
+        loop = asyncio.get_running_loop()
+        for turn in range(BURST_PROBES):
+            loop.call_later(turn * BURST_SECONDS, self._probe_all, tuple(names))
+
+    def _probe_all(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            if self._running and name in self._targets:
+                self._probe(self._targets[name], self._series[name])
+
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -128,7 +148,7 @@ class Prober:
             return
         number = self._ledger.next_number
         message = icmp.echo_request(target.family, self._cookie, number, self._payload_bytes)
-        sent = Stamp(None, self._clock.wall_ns(), self._clock.monotonic_ns())
+        sent = Stamp(None, self._clock.wall_ns(), now)
         self._ledger.sent(Probe(target.name, target.address, self._payload_bytes, sent))
         try:
             try:
@@ -139,6 +159,13 @@ class Prober:
                 socket.send(message, target.address)
         except OSError as error:
             series.failed(errno.errorcode.get(error.errno or 0, "unknown").lower())
+        else:
+            self._count_bytes(target)
+
+    def _count_bytes(self, target: Target) -> None:
+        """One packet of a probe to or from beyond the router."""
+        if target.role != "router":
+            self.totals.wan_bytes += IP_HEADER[target.family] + icmp.HEADER.size + self._payload_bytes
 
     def _socket(self, family: int, now_ns: int) -> PingSocket | None:
         if family in self._sockets or now_ns < self._reopen_ns.get(family, 0):
@@ -183,4 +210,5 @@ class Prober:
             return
         self.totals.clock_steps += answer.stepped
         if series := self._series.get(answer.target):
-            series.answered(answer.rtt_seconds, stamp.wall_ns)
+            series.answered(answer.sent_ns, answer.rtt_seconds, stamp.wall_ns)
+            self._count_bytes(self._targets[answer.target])

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import dns.asyncresolver
 import dns.exception
@@ -19,6 +19,13 @@ MIN_SECONDS, MAX_SECONDS = 30.0, 3600.0  # an answer's TTL is kept within these
 RETRY_SECONDS = (2.0, 5.0, 10.0, 30.0, 60.0)  # after the first, second … failure in a row
 
 
+class Found(NamedTuple):
+    """An address, and for how many seconds it is good."""
+
+    address: str
+    ttl_seconds: float
+
+
 class Resolution:
     """One name asked for until `close`: `found(address)` is called for each answer, `failed(reason)` else."""
 
@@ -31,7 +38,7 @@ class Resolution:
         failed: Callable[[str], None],
     ) -> None:
         self._host = host
-        self._kind = dns.rdatatype.A if family == 4 else dns.rdatatype.AAAA
+        self._family = family
         self._resolvers = resolvers
         self._found = found
         self._failed = failed
@@ -44,9 +51,8 @@ class Resolution:
         failures = 0
         while True:
             try:
-                address, pause = await self._ask()
+                address, pause = await lookup(self._host, self._family, self._resolvers)
             except (dns.exception.DNSException, OSError, ValueError) as error:
-                # ValueError: a name that passes for one but that DNS cannot carry
                 self._failed(reason_of(error))
                 pause = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
                 log.log(_level(failures), "name not resolved", host=self._host, error=error, retry_seconds=pause)
@@ -56,20 +62,22 @@ class Resolution:
                 self._found(address)
             await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - no secret, only not all at once
 
-    async def _ask(self) -> tuple[str, float]:
-        """An address and the seconds until it is to be asked for again."""
-        # Made anew each time: /etc/resolv.conf changes when the network does.
-        resolver = dns.asyncresolver.Resolver(configure=not self._resolvers)
-        if self._resolvers:
-            resolver.nameservers = list(self._resolvers)
-        asked: Coroutine[Any, Any, dns.resolver.Answer] = resolver.resolve(
-            self._host, self._kind, lifetime=LIFETIME_SECONDS
-        )
-        answer = await asked
-        # The smallest, so that an answer in another order is not another address.
-        address = min(record.address for record in answer)
-        ttl = answer.rrset.ttl if answer.rrset is not None else MIN_SECONDS
-        return address, min(max(float(ttl), MIN_SECONDS), MAX_SECONDS)
+
+async def lookup(host: str, family: int, resolvers: tuple[str, ...]) -> Found:
+    """One question for `host`; `resolvers` empty: those of /etc/resolv.conf.
+
+    Raises DNSException, OSError, or ValueError for a name that passes for one but that DNS cannot carry.
+    """
+    # Made anew each time: /etc/resolv.conf changes when the network does.
+    resolver = dns.asyncresolver.Resolver(configure=not resolvers)
+    if resolvers:
+        resolver.nameservers = list(resolvers)
+    kind = dns.rdatatype.A if family == 4 else dns.rdatatype.AAAA
+    answer = await resolver.resolve(host, kind, lifetime=LIFETIME_SECONDS)
+    # The smallest, so that an answer in another order is not another address.
+    address = min(record.address for record in answer)
+    ttl = float(answer.rrset.ttl) if answer.rrset is not None else MIN_SECONDS
+    return Found(address, min(max(ttl, MIN_SECONDS), MAX_SECONDS))
 
 
 def reason_of(error: Exception) -> str:

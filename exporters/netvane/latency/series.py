@@ -3,6 +3,8 @@
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from netvane.latency.quality import Window
+
 JITTER_GAIN = 1 / 16  # RFC 3550, section 6.4.1
 
 
@@ -19,23 +21,25 @@ class Series:
     errors: dict[str, int] = field(default_factory=dict)
     sent_since_answer: int = 0
     silent_since_ns: int | None = None
+    window: Window = field(default_factory=Window)
     _last_rtt: float | None = None
 
     def __post_init__(self) -> None:
         self.counts = [0] * (len(self.bounds) + 1)
 
     def probe_sent(self, monotonic_ns: int) -> None:
-        """A probe left, or could not: either way an answer is owed."""
+        """A probe left, or could not, at that moment: either way an answer is owed."""
         self.sent += 1
         self.sent_since_answer += 1
         if self.silent_since_ns is None:
             self.silent_since_ns = monotonic_ns
+        self.window.sent(monotonic_ns)
 
     def failed(self, reason: str) -> None:
         self.errors[reason] = self.errors.get(reason, 0) + 1
 
-    def answered(self, rtt_seconds: float, wall_ns: int) -> None:
-        """An answer; `wall_ns` is when it came.
+    def answered(self, sent_ns: int, rtt_seconds: float, wall_ns: int) -> None:
+        """The answer to the probe that was sent at `sent_ns` (monotonic); `wall_ns` is when it came.
 
         Jitter is RFC 3550's: a running mean, with a gain of 1/16, of the difference between neighbouring transit times.
         """
@@ -45,5 +49,6 @@ class Series:
             self.jitter += (abs(rtt_seconds - self._last_rtt) - self.jitter) * JITTER_GAIN
         self._last_rtt = rtt_seconds
         self.last_answer_ns = wall_ns
+        self.window.answered(sent_ns, rtt_seconds)
         self.sent_since_answer = 0
         self.silent_since_ns = None

@@ -1,38 +1,172 @@
-"""Whether the default router answers: the first stone of the verdict, pure.
+"""The verdict: which segment between this machine and the far end is broken, nearest first. Pure.
 
-Until the other probes exist (DESIGN: the verdict) two verdicts are known: `router`, and `ok` for "the router answers".
+    own link -> router -> provider's first hop (isp) -> beyond (upstream) -> dns -> web; captive portal, ipv6, degraded
+
+What one probe says proves little: a target that has never answered is mute, not dead; one far target is never proof;
+and a router that drops pings but lets traffic through is not to blame. So a segment is broken when something that used
+to answer there has missed several probes in a row, everything behind it is silent as well, and attempts to reach web
+sites that began after the silence have failed too.
 """
 
 from typing import Literal, NamedTuple
 
-Verdict = Literal["ok", "router"]
+from netvane.latency.quality import Degradation
+
+Name = Literal["ok", "link", "router", "isp", "upstream", "dns", "web", "captive_portal", "ipv6", "degraded"]
+NAMES: tuple[Name, ...] = (
+    *("link", "router", "isp", "upstream", "dns"),
+    *("web", "captive_portal", "ipv6", "degraded", "ok"),
+)
+# With these nothing at home reaches the Internet: they make an outage. The others make a warning.
+OUTAGES: frozenset[Name] = frozenset({"link", "router", "isp", "upstream", "dns", "web", "captive_portal"})
 
 MISSED_IN_A_ROW = 3
 SILENT_SECONDS = 3.0
+START_SECONDS = 8.0  # for how long a fresh start may have no answer from anywhere before that means something
+MIN_SITES = 5  # web sites that must have been tried before most of them failing is a finding
+MOST_SITES = 0.6
 
 
-class RouterEvidence(NamedTuple):
-    """One router: probes sent since its last answer, for how long that is (None: it owes none), and whether it has
-    ever answered.
+class Ping(NamedTuple):
+    """One ICMP target: probes missed since its last answer, for how many seconds (None: it owes no answer), whether it
+    has ever answered.
     """
 
+    name: str
     missed: int
     silent_seconds: float | None
     ever_answered: bool
 
+    @property
+    def silent(self) -> bool:
+        """Owes several answers in a row, and has for some seconds."""
+        return self.missed >= MISSED_IN_A_ROW and (self.silent_seconds or 0.0) >= SILENT_SECONDS
 
-def judge(routers: list[RouterEvidence]) -> Verdict | None:
-    """`router` when no router that has ever answered still does, `ok` when one does; None: nothing to go by.
+    @property
+    def answers(self) -> bool:
+        return self.ever_answered and not self.silent
 
-    A router that has never answered is mute, not dead.
+    @property
+    def dead(self) -> bool:
+        """Used to answer and does not any more."""
+        return self.ever_answered and self.silent
+
+
+class Resolver(NamedTuple):
+    """One DNS resolver: questions failed in a row (any reason: no answer, an error, a wrong address), and for how
+    many seconds.
     """
-    known = [router for router in routers if router.ever_answered]
-    if not known:
+
+    name: str
+    failed: int
+    failing_seconds: float | None
+    ever_worked: bool
+
+    @property
+    def broken(self) -> bool:
+        return self.failed >= MISSED_IN_A_ROW
+
+
+class Sites(NamedTuple):
+    """TCP connections to widely used web sites: the newest of each site in the window."""
+
+    worked: int
+    failed: int
+    last_worked_seconds: float | None  # since the start of the newest one that worked; None: none in the window
+    failed_last_seconds: tuple[float, ...]  # since the start of each one that failed
+
+    def none_since(self, seconds: float) -> bool:
+        """Whether connections were tried in the last `seconds`, and none of them worked."""
+        worked = self.last_worked_seconds is not None and self.last_worked_seconds <= seconds
+        return not worked and any(age <= seconds for age in self.failed_last_seconds)
+
+
+class Evidence(NamedTuple):
+    """All that the verdict rests on, at one moment. Empty tuples are what is not probed."""
+
+    running_seconds: float
+    link_up: bool
+    router_in_neighbour_table: bool  # False: the kernel asks for the router's MAC address and hears nothing
+    routers: tuple[Ping, ...]
+    hops: tuple[Ping, ...]  # the provider's first hops
+    anchors4: tuple[Ping, ...]
+    anchors6: tuple[Ping, ...]
+    resolvers: tuple[Resolver, ...]
+    sites: Sites
+    captive: bool | None  # None: the check has no answer
+    ipv6_configured: bool
+    degradation: Degradation | None
+
+
+class Verdict(NamedTuple):
+    """The verdict, and for `degraded` the segment at which it begins and what it is: loss, delay or (slow) dns."""
+
+    name: Name
+    segment: str | None = None
+    cause: str | None = None
+
+
+def is_outage(verdict: Verdict | None) -> bool:
+    return verdict is not None and verdict.name in OUTAGES
+
+
+def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a verdict, nearest first
+    """The verdict on `evidence`; None while there is too little of it after a start."""
+    if not evidence.link_up:
+        return Verdict("link")
+    if evidence.captive and not router_is_gone(evidence):
+        # Somebody answers in the web's place: the line works, whatever else that somebody drops.
+        return Verdict("captive_portal")
+    if internet_is_gone(evidence):
+        return Verdict(nearest_silent(evidence))
+    if not any(ping.answers for ping in evidence.anchors4 + evidence.anchors6) and not evidence.sites.worked:
         return None
-    return "router" if all(is_silent(router) for router in known) else "ok"
+    if evidence.resolvers and all(resolver.broken for resolver in evidence.resolvers):
+        return Verdict("dns")
+    tried = evidence.sites.worked + evidence.sites.failed
+    if tried >= MIN_SITES and evidence.sites.failed >= tried * MOST_SITES:
+        return Verdict("web")
+    if evidence.ipv6_configured and ipv6_is_gone(evidence):
+        return Verdict("ipv6")
+    if evidence.degradation is not None:
+        return Verdict("degraded", evidence.degradation.segment, evidence.degradation.cause)
+    return Verdict("ok")
 
 
-def is_silent(router: RouterEvidence) -> bool:
-    """Several probes missed in a row, and for some seconds: one lost packet is not an outage."""
-    enough = router.missed >= MISSED_IN_A_ROW
-    return enough and router.silent_seconds is not None and router.silent_seconds >= SILENT_SECONDS
+def internet_is_gone(evidence: Evidence) -> bool:
+    """Nothing beyond the provider answers: no anchor of either family, and no web site since they fell silent."""
+    anchors = evidence.anchors4 + evidence.anchors6
+    if any(not ping.silent for ping in anchors):
+        return False
+    if any(ping.ever_answered for ping in anchors):
+        silence = min(ping.silent_seconds or 0.0 for ping in anchors if ping.ever_answered)
+    elif evidence.running_seconds >= START_SECONDS:
+        silence = evidence.running_seconds
+    else:
+        return False
+    return evidence.sites.none_since(silence)
+
+
+def nearest_silent(evidence: Evidence) -> Name:
+    """Where the way into the Internet ends, given that it does."""
+    if router_is_gone(evidence):
+        return "router"
+    if any(ping.answers for ping in evidence.hops):
+        return "upstream"
+    # The first hop is dead, or has never been heard of: then the line to the provider is the nearest that can be it.
+    return "isp"
+
+
+def router_is_gone(evidence: Evidence) -> bool:
+    """The router does not answer. One that has never answered pings is judged by the neighbour table."""
+    if any(ping.answers for ping in evidence.routers):
+        return False
+    if any(ping.dead for ping in evidence.routers):
+        return True
+    return not evidence.router_in_neighbour_table
+
+
+def ipv6_is_gone(evidence: Evidence) -> bool:
+    """All IPv6 anchors are silent while IPv4 works."""
+    works4 = any(ping.answers for ping in evidence.anchors4)
+    return works4 and bool(evidence.anchors6) and all(ping.silent for ping in evidence.anchors6)

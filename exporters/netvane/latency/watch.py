@@ -1,80 +1,208 @@
-"""Watches the verdict: asks the evidence every second, and makes each change an event with the path at that moment."""
+"""Watches the verdict: asks the evidence every second, and makes events of changes and outages, with the path then."""
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
-from netvane.common import rawclient
-from netvane.common.clock import NANOSECONDS, Clock
-from netvane.common.event_schema import Hop, Numbers, Verdict
+from netvane.common.clock import NANOSECONDS, Clock, rfc3339
+from netvane.common.event_schema import Event, Numbers
+from netvane.common.event_schema import Outage as OutageEvent
+from netvane.common.event_schema import Verdict as VerdictEvent
 from netvane.common.log import get_logger
-from netvane.common.raw_messages import SOCKET_NAME
-from netvane.latency.prober import Target
-from netvane.latency.series import Series
-from netvane.latency.verdict import RouterEvidence, judge
+from netvane.latency import outages
+from netvane.latency.evidence import Observations, Snapshot, Surroundings
+from netvane.latency.outages import ComingBack, Outage, State, Totals
+from netvane.latency.path import PathWatch, as_hops
+from netvane.latency.prober import Prober
+from netvane.latency.rounds import Rounds
+from netvane.latency.verdict import Evidence, Ping, Verdict, is_outage, judge
 
 log = get_logger("latency.watch")
 
 STEP_SECONDS = 1.0
-TRACE_SECONDS = 6.0
-
-Snapshot = list[tuple[Target, Series]]
+SUSPICIOUS_MISSES = 2
+CLOSER_SECONDS = 30.0
+TOGETHER_SECONDS = 6.0  # so far apart may the first misses of targets be that fell silent together
+BURST_ROLES = frozenset({"router", "isp", "anchor"})
 
 
 class VerdictWatch:
-    """`append` takes the event; `degraded` is told when there is no helper to trace paths."""
+    """`append` takes the events; `destination` says where a path is traced to."""
 
     def __init__(
-        self, run_dir: Path, clock: Clock, append: Callable[[Verdict], None], degraded: Callable[[str | None], None]
+        self,
+        clock: Clock,
+        observations: Observations,
+        prober: Prober,
+        rounds: Callable[[], Rounds],
+        path: PathWatch,
+        append: Callable[[Event], None],
     ) -> None:
-        self._raw = run_dir / SOCKET_NAME
+        self.verdict: Verdict | None = None
+        self.only_router_answers = False
+        self.totals = Totals({}, {})
         self._clock = clock
+        self._observations = observations
+        self._prober = prober
+        self._rounds = rounds
+        self._path = path
         self._append = append
-        self._degraded = degraded
-        self._verdict: str | None = None
+        self._state = State()
+        self._changed_ns = 0
+        self._coming_back = ComingBack()
+        self._traces: set[asyncio.Task[None]] = set()
 
-    async def run(self, snapshot: Callable[[], Snapshot]) -> None:
+    @property
+    def outage(self) -> Outage | None:
+        """The one that lasts."""
+        return self._state.outage
+
+    def remember(self, outage: Outage) -> None:
+        """Take up the last outage that the store knows of, open or ended."""
+        if outage.end_ns is None:
+            self._state = State(outage)
+            self.totals = Totals({}, {}, outage.start_ns, 0)
+        else:
+            self.totals = Totals({}, {}, outage.start_ns, outage.end_ns, outage.culprit)
+
+    async def run(self, look: Callable[[], Surroundings], destination: Callable[[], str | None]) -> None:
         """Until cancelled."""
         while True:
-            await self._step(snapshot())
+            self._step(look(), destination())
             await asyncio.sleep(STEP_SECONDS)
 
-    async def _step(self, snapshot: Snapshot) -> None:
+    def _step(self, around: Surroundings, destination: str | None) -> None:
         now = self._clock.monotonic_ns()
-        routers = {target.name: evidence(series, now) for target, series in snapshot if target.role == "router"}
-        verdict = judge(list(routers.values()))
-        if verdict is None or verdict == self._verdict:
+        snapshot = self._prober.snapshot()
+        evidence = self._observations.lay_out(snapshot, around, now)
+        self.only_router_answers = only_router_answers(evidence)
+        verdict = judge(evidence)
+        if is_outage(self.verdict) and verdict is not None and not is_outage(verdict):
+            # What an outage lost says nothing of the line that is back.
+            for _, series in snapshot:
+                series.window.forget()
+            evidence = evidence._replace(degradation=None)
+            verdict = judge(evidence)
+        verdict = self._coming_back.step(self.verdict, verdict, now)
+        self._look_closer(verdict, evidence, snapshot, now)
+        if verdict is None:
             return
-        previous, self._verdict = self._verdict, verdict
-        log.info("verdict", verdict=verdict, previous=previous)
-        path, path_error = await self._trace(destination(snapshot))
-        numbers: Numbers = {}
-        for name, router in routers.items():
-            numbers[f"{name}_missed"] = router.missed
-            numbers[f"{name}_silent_seconds"] = router.silent_seconds
-        self._append(Verdict(verdict=verdict, previous=previous, evidence=numbers, path=path, path_error=path_error))
+        began_ns = self._clock.wall_ns() - round(age(verdict, evidence) * NANOSECONDS)
+        before = self._state
+        self._state, closed = outages.step(before, verdict, began_ns, now)
+        if verdict != self.verdict:
+            self._changed_ns = now
+            previous, self.verdict = self.verdict, verdict
+            log.info("verdict", verdict=verdict.name, segment=verdict.segment, previous=previous and previous.name)
+            self._record(previous, verdict, numbers(evidence, snapshot), destination)
+        self._tell(before.outage, closed, evidence)
 
-    async def _trace(self, address: str | None) -> tuple[tuple[Hop, ...] | None, str | None]:
-        if address is None:
-            return None, "nothing to trace to"
-        try:
-            trace = await rawclient.trace(self._raw, address, deadline=TRACE_SECONDS)
-        except rawclient.RawUnavailable as error:
-            self._degraded(f"no path traces: {error}")
-            return None, str(error)
-        self._degraded(None)
-        hops = tuple(Hop(ttl=hop.ttl, address=hop.address, rtt_seconds=hop.rtt_seconds) for hop in trace.hops)
-        return hops, trace.error
+    def _look_closer(self, verdict: Verdict | None, evidence: Evidence, snapshot: Snapshot, now_ns: int) -> None:
+        """Extra probes while something may be breaking, and while an outage lasts, so that its end is seen at once.
+
+        What is known for a while, or is a mere warning, is worth no extra traffic.
+        """
+        wavering = is_suspicious(evidence) or self._observations.suspicious()
+        out = is_outage(verdict)
+        known_for = (now_ns - self._changed_ns) / NANOSECONDS
+        if wavering and (known_for < CLOSER_SECONDS or not out):
+            self._prober.burst(target.name for target, _ in snapshot if target.role in BURST_ROLES)
+        if wavering or out or verdict is None:
+            self._rounds().confirm()
+
+    def _tell(self, before: Outage | None, closed: Outage | None, evidence: Evidence) -> None:
+        """Events of an outage that began, changed or ended."""
+        if closed is not None:
+            self.totals = outages.counted(self.totals, closed)
+            self._append(as_event(closed, "ended", {}))
+        elif (outage := self._state.outage) is not None and outage != before:
+            state = "started" if before is None else "ongoing"
+            self._append(as_event(outage, state, numbers(evidence, [])))
+
+    def _record(self, previous: Verdict | None, verdict: Verdict, found: Numbers, destination: str | None) -> None:
+        """Write the change down once the path as it is now has been traced; the next step does not wait for that."""
+
+        async def record() -> None:
+            trace = None if destination is None else await self._path.trace(destination)
+            error = "no way to trace it" if trace is None else trace.error
+            self._append(
+                VerdictEvent(
+                    verdict=verdict.name,
+                    segment=verdict.segment,
+                    previous=previous.name if previous else None,
+                    evidence=found,
+                    path=None if trace is None else as_hops(trace),
+                    path_error=error,
+                ),
+            )
+
+        task = asyncio.get_running_loop().create_task(record())
+        self._traces.add(task)
+        task.add_done_callback(self._traces.discard)
 
 
-def evidence(series: Series, now_ns: int) -> RouterEvidence:
-    """What a router's counters say at `now_ns` (monotonic)."""
-    silent = None if series.silent_since_ns is None else (now_ns - series.silent_since_ns) / NANOSECONDS
-    return RouterEvidence(series.sent_since_answer, silent, ever_answered=series.last_answer_ns > 0)
+def is_suspicious(evidence: Evidence) -> bool:
+    """Something may be breaking: all anchors of a family, or the router, have missed a probe or two."""
+    groups = (evidence.anchors4, evidence.anchors6, tuple(ping for ping in evidence.routers if ping.ever_answered))
+    return any(group and all(_wavers(ping) for ping in group) for group in groups)
 
 
-def destination(snapshot: Snapshot) -> str | None:
-    """Where a trace goes: the first target beyond the router, else the router itself."""
-    known = [target for target, _ in snapshot if target.address is not None]
-    beyond = [target for target in known if target.role != "router"]
-    return next((target.address for target in beyond + known), None)
+def _wavers(ping: Ping) -> bool:
+    return ping.missed >= SUSPICIOUS_MISSES or (ping.silent_seconds or 0.0) >= STEP_SECONDS * 2
+
+
+def only_router_answers(evidence: Evidence) -> bool:
+    """Nothing but the router answers pings, though the Internet works: then "ping is fine" says nothing about it."""
+    beyond = evidence.hops + evidence.anchors4 + evidence.anchors6
+    return any(ping.answers for ping in evidence.routers) and not any(ping.answers for ping in beyond)
+
+
+def age(verdict: Verdict, evidence: Evidence) -> float:
+    """For how many seconds what the verdict says has been so, by the evidence; 0.0: it has just been seen."""
+    match verdict.name:
+        case "router" | "isp" | "upstream":
+            silences = [
+                ping.silent_seconds or 0.0 for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered
+            ]
+            if not silences:
+                return evidence.running_seconds
+            # One that has been dead for days has nothing to do with this: it began when the rest fell silent.
+            return max(silence for silence in silences if silence <= min(silences) + TOGETHER_SECONDS)
+        case "dns":
+            return max((resolver.failing_seconds or 0.0 for resolver in evidence.resolvers), default=0.0)
+        case "web":
+            return max(evidence.sites.failed_last_seconds, default=0.0)
+    return 0.0
+
+
+def numbers(evidence: Evidence, snapshot: Snapshot) -> Numbers:
+    """The evidence in numbers, for an event."""
+    found: Numbers = {
+        "link_up": float(evidence.link_up),
+        "routers_answering": float(sum(ping.answers for ping in evidence.routers)),
+        "hops_answering": float(sum(ping.answers for ping in evidence.hops)),
+        "anchors4_answering": float(sum(ping.answers for ping in evidence.anchors4)),
+        "anchors6_answering": float(sum(ping.answers for ping in evidence.anchors6)),
+        "resolvers_broken": float(sum(resolver.broken for resolver in evidence.resolvers)),
+        "sites_worked": float(evidence.sites.worked),
+        "sites_failed": float(evidence.sites.failed),
+        "captive": None if evidence.captive is None else float(evidence.captive),
+    }
+    if evidence.degradation is not None:
+        found["loss"] = evidence.degradation.loss
+        found["rtt_seconds"] = evidence.degradation.rtt_seconds
+        found["usual_rtt_seconds"] = evidence.degradation.usual_seconds
+    found.update({f"{target.name}_missed": float(series.sent_since_answer) for target, series in snapshot[:8]})
+    return found
+
+
+def as_event(outage: Outage, state: str, evidence: Numbers) -> OutageEvent:
+    seconds = None if outage.end_ns is None else (outage.end_ns - outage.start_ns) / NANOSECONDS
+    return OutageEvent(
+        state=state,  # type: ignore[arg-type]
+        culprit=outage.culprit,
+        start=rfc3339(outage.start_ns),
+        end=None if outage.end_ns is None else rfc3339(outage.end_ns),
+        duration_seconds=seconds,
+        count=outage.spells,
+        evidence=evidence,
+    )

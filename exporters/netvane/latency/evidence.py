@@ -1,0 +1,155 @@
+"""Keeps what the probes found and lays it out as the evidence for the verdict: fed with results and moments, no I/O."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import median
+
+from netvane.common.clock import NANOSECONDS
+from netvane.latency import quality
+from netvane.latency.prober import Target
+from netvane.latency.quality import Degradation, Settling
+from netvane.latency.series import Series
+from netvane.latency.verdict import Evidence, Ping, Resolver, Sites
+
+SITES_SECONDS = 60  # how old a site's result may be
+NEWEST_SITES = 10
+CAPTIVE_SECONDS = 30
+DNS_TIMES = 12  # answered questions that the usual time of a resolver is taken from
+DNS_SECONDS = 60
+
+Snapshot = list[tuple[Target, Series]]
+
+# Roles whose targets make a segment, nearest first; those of other roles are the owner's business.
+SEGMENTS = (("router", "router"), ("isp", "isp"), ("anchor", "upstream"))
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the kernel knows: link, neighbour table, whether there is a default route for IPv6."""
+
+    link_up: bool
+    router_in_neighbour_table: bool
+    ipv6_configured: bool
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One resolver."""
+
+    failed: int = 0
+    failing_since_ns: int | None = None
+    ever_worked: bool = False
+    times: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Observations:
+    """Results of the probes other than ICMP; times are monotonic nanoseconds, those of a probe its start."""
+
+    started_ns: int
+    _resolvers: dict[str, _Asked] = field(default_factory=dict)
+    _sites: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    _captive: tuple[int, bool] | None = None
+    _settling: Settling = field(default_factory=Settling)
+
+    def resolvers_are(self, names: Iterable[str]) -> None:
+        """Forget resolvers that are no longer asked."""
+        self._resolvers = {name: self._resolvers.get(name, _Asked()) for name in names}
+
+    def dns(self, resolver: str, start_ns: int, seconds: float | None, *, worked: bool) -> None:
+        """A question by UDP; `seconds` until the answer."""
+        asked = self._resolvers.setdefault(resolver, _Asked())
+        if seconds is not None:
+            asked.times = [*asked.times[1 - DNS_TIMES :], (start_ns, seconds)]
+        if worked:
+            asked.failed, asked.failing_since_ns, asked.ever_worked = 0, None, True
+            return
+        asked.failed += 1
+        if asked.failing_since_ns is None:
+            asked.failing_since_ns = start_ns
+
+    def site(self, name: str, start_ns: int, *, worked: bool) -> None:
+        self._sites[name] = (start_ns, worked)
+
+    def captive(self, start_ns: int, found: bool | None) -> None:
+        """The captive check's result; no answer leaves the last one to grow old."""
+        if found is not None:
+            self._captive = (start_ns, found)
+
+    def dns_seconds(self, now_ns: int) -> float | None:
+        """The median time of the fastest resolver's newest answers; None where too few are recent."""
+        medians = []
+        for asked in self._resolvers.values():
+            recent = [seconds for at, seconds in asked.times if now_ns - at <= DNS_SECONDS * NANOSECONDS]
+            if len(recent) >= DNS_TIMES // 2:
+                medians.append(median(recent))
+        return min(medians, default=None)
+
+    def suspicious(self) -> bool:
+        """Whether a resolver's or a site's newest result is a failure."""
+        newest = max(self._sites.values(), default=(0, True))
+        return not newest[1] or any(asked.failed for asked in self._resolvers.values())
+
+    def lay_out(self, snapshot: Snapshot, around: Surroundings, now_ns: int) -> Evidence:
+        """The evidence at `now_ns`."""
+        captive = None
+        if self._captive is not None and now_ns - self._captive[0] <= CAPTIVE_SECONDS * NANOSECONDS:
+            captive = self._captive[1]
+        return Evidence(
+            running_seconds=(now_ns - self.started_ns) / NANOSECONDS,
+            link_up=around.link_up,
+            router_in_neighbour_table=around.router_in_neighbour_table,
+            routers=_pings(snapshot, now_ns, "router"),
+            hops=_pings(snapshot, now_ns, "isp"),
+            anchors4=_pings(snapshot, now_ns, "anchor", 4),
+            anchors6=_pings(snapshot, now_ns, "anchor", 6) if around.ipv6_configured else (),
+            resolvers=tuple(
+                Resolver(name, asked.failed, _seconds(asked.failing_since_ns, now_ns), asked.ever_worked)
+                for name, asked in self._resolvers.items()
+            ),
+            sites=self._lay_out_sites(now_ns),
+            captive=captive,
+            ipv6_configured=around.ipv6_configured,
+            degradation=self._degradation(snapshot, now_ns),
+        )
+
+    def _lay_out_sites(self, now_ns: int) -> Sites:
+        newest = sorted(self._sites.values(), reverse=True)[:NEWEST_SITES]
+        recent = [
+            ((now_ns - start) / NANOSECONDS, worked)
+            for start, worked in newest
+            if now_ns - start <= SITES_SECONDS * NANOSECONDS
+        ]
+        worked = [age for age, fine in recent if fine]
+        failed = tuple(age for age, fine in recent if not fine)
+        return Sites(len(worked), len(failed), min(worked, default=None), failed)
+
+    def _degradation(self, snapshot: Snapshot, now_ns: int) -> Degradation | None:
+        segments = []
+        for role, segment in SEGMENTS:
+            # IPv6 has a verdict of its own; here it would only say the same of a line twice.
+            answering = [
+                series
+                for target, series in snapshot
+                if target.role == role and target.family == 4 and _ping(target, series, now_ns).answers
+            ]
+            if answering:
+                segments.append(quality.figures(segment, [series.window for series in answering], now_ns))
+        return self._settling.step(quality.assess(segments, self.dns_seconds(now_ns)), now_ns)
+
+
+def _pings(snapshot: Snapshot, now_ns: int, role: str, family: int | None = None) -> tuple[Ping, ...]:
+    return tuple(
+        _ping(target, series, now_ns)
+        for target, series in snapshot
+        if target.role == role and family in {None, target.family}
+    )
+
+
+def _ping(target: Target, series: Series, now_ns: int) -> Ping:
+    silent = _seconds(series.silent_since_ns, now_ns)
+    return Ping(target.name, series.sent_since_answer, silent, ever_answered=series.last_answer_ns > 0)
+
+
+def _seconds(since_ns: int | None, now_ns: int) -> float | None:
+    return None if since_ns is None else (now_ns - since_ns) / NANOSECONDS
