@@ -10,8 +10,10 @@ import netvane
 COMMANDS = {
     "up": ("netvane.up.command", "run everything: exporters, Prometheus, Alertmanager, node exporter"),
     "latency": ("netvane.latency.command", "exporter: probes of the router and of targets"),
+    "hosts": ("netvane.hosts.command", "exporter: who is on the network, who is new, who is missing"),
     "dhcp": ("netvane.dhcp.command", "exporter: DHCP leases, their archive, unknown DHCP servers"),
-    "raw": ("netvane.raw.command", "the privileged helper: path traces, passive listener"),
+    "raw": ("netvane.raw.command", "the privileged helper: path traces, sweeps, passive listener"),
+    "devices": ("netvane.hosts.devices_command", "list, name, trust, merge and forget devices"),
     "outages": ("netvane.latency.outages_command", "list outages, for the provider"),
     "events": ("netvane.common.command", "search the events of an exporter"),
     "leases": ("netvane.dhcp.leases_command", "who got which address: list, history, export"),

@@ -13,7 +13,7 @@ from tests.lab.netns import Namespace
 from tests.lab.processes import PYTHON_ENV, Process
 from tests.lab.wait import eventually
 
-PORTS = {"latency": 9741, "dhcp": 9743, "flows": 9744}
+PORTS = {"latency": 9741, "hosts": 9742, "dhcp": 9743, "flows": 9744}
 
 _SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

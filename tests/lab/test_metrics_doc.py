@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import addresses as at
 from tests.lab.dhcp import raw
 from tests.lab.exporters import running_exporter
 from tests.lab.home import Home
+from tests.lab.household import FAST, arp_frame, ask, devices, first_sweep, send_frames, watching
 from tests.lab.internet_settings import latency_settings
 from tests.lab.wait import eventually
 
@@ -120,3 +122,27 @@ def assert_documented(section: str, live: dict[str, tuple[str, set[str]]]) -> No
         assert (name, kind) == (name, rows[name][0])
         # A metric of things that have not happened has no samples, so no labels to see.
         assert (name, labels - _OWN_LABELS - rows[name][1]) == (name, set())
+
+
+@pytest.mark.lab
+def test_hosts() -> None:
+    with Home(gadgets=2) as home:
+        # Something of everything: a stranger, an expected device, two with one address, a Loki that is away.
+        home.gadgets[1].ns.ip(f"addr add {home.gadgets[0].address}/24 dev eth0")
+        settings = {"loki": {"url": "http://203.0.113.11:1"}, "hosts": {**FAST["hosts"], "address_metrics": True}}
+        with watching(home.mon, home.rack.directory, settings) as exporter:
+            eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
+            mac = home.gadgets[0].mac
+            ask(exporter, "change", entries=[{"device": mac, "expected": True}])
+            send_frames(home.gadgets[0].ns, arp_frame("00:0c:29:00:00:66", "198.51.100.77", at.ROUTER4))
+            announced = "netvane_device_announced_timestamp_seconds"
+            eventually(lambda: exporter.samples(announced), within=20, what="an announcement")
+            eventually(lambda: exporter.samples("netvane_device_rtt_seconds"), what="an answered ping")
+            eventually(lambda: exporter.samples("netvane_anomaly_active"), within=20, what="a conflict")
+            assert mac in devices(exporter)
+            live = scraped(home.mon.http(exporter.url + "/metrics").text)
+    rows = documented("hosts")
+    assert sorted(live) == sorted(rows)
+    for name, (kind, labels) in live.items():
+        assert (name, kind) == (name, rows[name][0])
+        assert (name, labels - rows[name][1]) == (name, set())

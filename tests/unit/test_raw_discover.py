@@ -17,6 +17,7 @@ from netvane.raw.feed import Feed
 from netvane.raw.listener import Listener
 from netvane.raw.packet import ethernet, ipv4, udp
 from netvane.raw.server import Server
+from netvane.raw.sweep import Sweeper
 from netvane.raw.trace import Tracer
 
 MAC = bytes.fromhex("b827eb000001")
@@ -83,7 +84,7 @@ def test_an_interface_that_is_not_there_is_said() -> None:
 def test_an_interface_that_is_not_listened_on_is_refused(tmp_path: Path) -> None:
     async def ask() -> str:
         clock, feed = SystemClock(), Feed()
-        server = Server(Tracer(clock), Discoverer(clock), feed, Listener(tuple, feed, clock), clock)
+        server = Server(Tracer(clock), Discoverer(clock), Sweeper(clock), feed, Listener(tuple, feed, clock), clock)
         with unixsocket.listening(tmp_path / "raw.sock") as listening:
             running = asyncio.create_task(server.run(listening))
             try:

@@ -48,6 +48,7 @@ def test_scrape_jobs(place: Place) -> None:
     assert {name: job[:2] for name, job in jobs.items() if name != "latency"} == {
         "dhcp": ("1m", 10000),
         "flows": ("1m", 10000),
+        "hosts": ("1m", 10000),
         "node": ("1m", 10000),
         "prometheus": ("1m", 10000),
         "alertmanager": ("1m", 10000),
@@ -68,6 +69,7 @@ def test_other_addresses_and_parts_that_do_not_run(place: Place) -> None:
     config = place.yaml("prometheus.yml")
     assert [job["job_name"] for job in config["scrape_configs"]] == [
         "latency",
+        "hosts",
         "dhcp",
         "flows",
         "prometheus",
@@ -75,7 +77,7 @@ def test_other_addresses_and_parts_that_do_not_run(place: Place) -> None:
     ]
     assert config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] == ["alertmanager:9093"]
     assert json.loads((place.directory / "targets/latency.json").read_text())[0]["targets"] == ["latency:9741"]
-    with pytest.raises(ConfigError, match="unknown job 'nod'; expected one of latency, dhcp, flows, node, prometheus"):
+    with pytest.raises(ConfigError, match="unknown job 'nod'; expected one of latency, hosts, dhcp, flows, node, prom"):
         place.render(options=RenderOptions(without=frozenset({"nod"})))
 
 
@@ -113,6 +115,7 @@ def test_time_scale_shortens_how_long_alerts_wait_and_nothing_else(place: Place)
     place.render(options=RenderOptions(time_scale=0.05))
     scaled = place.files()
     assert {name for name in plain if plain[name] != scaled[name]} == {
+        "alerts/devices.yml",
         "alerts/dhcp.yml",
         "alerts/machine.yml",
         "alerts/netvane.yml",

@@ -83,17 +83,27 @@ class Journal:
         if self._store is not None:
             self._store.append(event, mac=mac, device_name=device_name, ts=ts)
 
-    async def newest(self, event: Kind) -> bytes | None:
-        """The body of the newest event of that kind; None where there is none, or the store cannot be read."""
+    async def append_confirmed(self, event: Event, *, mac: str | None = None, device_name: str | None = None) -> bool:
+        """Store `event` as of now; True once it is on the disk, False where it could not be stored."""
+        if self._store is None:
+            return False
+        return await asyncio.wrap_future(self._store.append_confirmed(event, mac=mac, device_name=device_name))
+
+    async def search(self, query: Query) -> list[bytes]:
+        """The bodies that match, newest first; none where the store cannot be read."""
         store = self._store
 
-        def search() -> bytes | None:
+        def search() -> list[bytes]:
             with contextlib.suppress(sqlite3.Error):
                 if store is not None:
-                    return next((body.encode() for body in store.search(Query(event=event, limit=1))), None)
-            return None
+                    return [body.encode() for body in store.search(query)]
+            return []
 
         return await asyncio.to_thread(search)
+
+    async def newest(self, event: Kind) -> bytes | None:
+        """The body of the newest event of that kind; None where there is none, or the store cannot be read."""
+        return next(iter(await self.search(Query(event=event, limit=1))), None)
 
     def collect(self) -> Iterable[Metric]:
         return () if self._store is None else events_metrics.collect(self._store, self._shipper)

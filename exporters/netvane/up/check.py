@@ -8,6 +8,7 @@ from netvane.common import settings
 from netvane.common.config import ConfigError, Document, Section
 from netvane.dhcp.settings import DhcpSettings
 from netvane.flows.settings import FlowsSettings
+from netvane.hosts.settings import HostsSettings
 from netvane.latency.settings import LatencySettings
 from netvane.up.settings import Alerts, Notify, Up
 
@@ -20,6 +21,7 @@ MODELS: dict[str, type[Section]] = {
     "flows": FlowsSettings,
     "latency": LatencySettings,
     "dhcp": DhcpSettings,
+    "hosts": HostsSettings,
     "up": Up,
 }
 

@@ -23,6 +23,7 @@ class Job:
 # A new exporter is a new line here.
 EXPORTERS = (
     Job("latency", "127.0.0.1:9741", interval=15, sample_limit=2_500),
+    Job("hosts", "127.0.0.1:9742"),
     Job("dhcp", "127.0.0.1:9743"),
     Job("flows", "127.0.0.1:9744", capabilities=("net_raw",)),
 )

@@ -45,14 +45,16 @@ class Plan:
 
     def _raw(self) -> Part:
         if not self.is_root:
-            return Part(name="raw", off="needs root, to hand it CAP_NET_RAW: no path traces, no passive listener")
+            return Part(
+                name="raw", off="needs root, to hand it CAP_NET_RAW: no path traces, no sweeps, no passive listener"
+            )
         interface = (f"--interface={self.interface}",) if self.interface else ()
         return Part(
             name="raw",
             command=(*self._netvane("raw"), f"--run-dir={self.places.run}", *interface),
             directory=self.places.run,
             capabilities=("net_raw",),
-            shows="path traces, passive listener",
+            shows="path traces, sweeps, passive listener",
         )
 
     def _exporter(self, job: Job) -> Part:
