@@ -43,7 +43,7 @@ def running(wire: Wire, tmp_path: Path, **settings: Any) -> AbstractContextManag
 
 def events(exporter: RunningExporter, kind: str = "lease") -> list[dict[str, Any]]:
     """Oldest first."""
-    places = ["--data-dir", str(exporter.directory / "data"), "--run-dir", str(exporter.directory)]
+    places = ["--storage.data-dir", str(exporter.directory / "data"), "--storage.run-dir", str(exporter.directory)]
     command = [sys.executable, "-m", "netvane.cli", "events", "--exporter", "dhcp", "--event", kind, "--format", "json"]
     done = run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *command, *places])
     return [json.loads(line) for line in reversed(done.stdout.splitlines())]
@@ -54,7 +54,7 @@ def changes(exporter: RunningExporter) -> list[tuple[str, str]]:
 
 
 def devices(exporter: RunningExporter) -> list[dict[str, Any]]:
-    places = ["--data-dir", str(exporter.directory / "data"), "--run-dir", str(exporter.directory)]
+    places = ["--storage.data-dir", str(exporter.directory / "data"), "--storage.run-dir", str(exporter.directory)]
     command = [sys.executable, "-m", "netvane.cli", "leases", "export"]
     done = run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *command, *places])
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -22,7 +22,7 @@ def places(tmp_path: Path) -> list[str]:
     with closing(Archive(path, FakeClock())) as archive:
         archive.record([Recorded("/leases", (ONE, TWO), (), 1_763_000_000)])
         archive.record([Recorded("/leases", (), (TWO.address,), 1_763_100_000)])
-    return ["--data-dir", str(tmp_path), "--run-dir", str(tmp_path)]
+    return ["--storage.data-dir", str(tmp_path), "--storage.run-dir", str(tmp_path)]
 
 
 def test_list(places: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +58,10 @@ def test_export(places: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_cannot_be_answered(places: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert leases_command.main(["history", "b8:27:eb:00:00:99", *places]) == 1
     assert "never held a lease" in capsys.readouterr().err
-    assert leases_command.main(["list", "--data-dir", str(tmp_path / "x"), "--run-dir", str(tmp_path)]) == 1
+    assert (
+        leases_command.main(["list", "--storage.data-dir", str(tmp_path / "x"), "--storage.run-dir", str(tmp_path)])
+        == 1
+    )
     assert "not running" in capsys.readouterr().err
     assert leases_command.main(["history", "fridge", *places]) == 2
     assert leases_command.main([]) == 2

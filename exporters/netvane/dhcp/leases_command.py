@@ -14,7 +14,8 @@ import msgspec
 
 from netvane.common import control
 from netvane.common.clock import SystemClock
-from netvane.common.command import mac_argument
+from netvane.common.command import add_place_flags, mac_argument, place_of, spooled
+from netvane.common.config import ConfigError
 from netvane.common.event_file import StoreError
 from netvane.dhcp.archive import Archive, DeviceRecord, archive_file
 from netvane.dhcp.book import DevicesRequest
@@ -34,12 +35,17 @@ def main(argv: list[str]) -> int:
         return int(leave.code or 0)
     mac = options.mac if options.what == "history" else None
     try:
-        devices = ask_or_open(DevicesRequest(mac), options.data_dir, options.run_dir)
+        place = place_of(options)
+        bodies = spooled(ask_or_open(DevicesRequest(mac), place.data_dir, place.run_dir))
+        devices = (msgspec.json.decode(body, type=DeviceRecord) for body in bodies)
         count = _PRINT[options.what](devices, options)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough; the interpreter's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ConfigError as error:
+        print(f"netvane leases: {error}", file=sys.stderr)
+        return 2
     except (control.ControlError, StoreError, sqlite3.Error, OSError) as error:
         print(f"netvane leases: {error}", file=sys.stderr)
         return 1
@@ -49,26 +55,24 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def ask_or_open(request: DevicesRequest, data_dir: Path, run_dir: Path) -> Iterator[DeviceRecord]:
-    """Devices from the running exporter; where it is stopped, from its file, as its owner for that long.
+def ask_or_open(request: DevicesRequest, data_dir: Path, run_dir: Path) -> Iterator[bytes]:
+    """Devices as JSON from the running exporter; where it is stopped, from its file, as its owner for that long.
 
     Raises ControlError, StoreError, sqlite3.Error, OSError.
     """
     path = archive_file(data_dir)
     try:
-        for item in control.ask(control.socket_path(run_dir, "dhcp"), "leases", msgspec.to_builtins(request)):
-            yield msgspec.json.decode(item, type=DeviceRecord)
+        yield from control.ask(control.socket_path(run_dir, "dhcp"), "leases", msgspec.to_builtins(request))
     except control.ControlAbsentError:
         if not path.is_file():  # its owner would make one
             raise StoreError(f"the dhcp exporter is not running, and there is no {path}") from None
         with closing(Archive(path, SystemClock())) as archive:
-            yield from archive.devices(request.mac)
+            yield from map(msgspec.json.encode, archive.devices(request.mac))
 
 
 def _parser() -> argparse.ArgumentParser:
     places = argparse.ArgumentParser(add_help=False)
-    places.add_argument("--data-dir", type=Path, default=Path("/var/lib/netvane"), help="default %(default)s")
-    places.add_argument("--run-dir", type=Path, default=Path("/run/netvane"), help="default %(default)s")
+    add_place_flags(places)
     parser = argparse.ArgumentParser(prog="netvane leases", description=__doc__)
     actions = parser.add_subparsers(dest="what", required=True, metavar="list|history|export")
     actions.add_parser("list", parents=[places], help="one line for each device, with its latest address and name")
