@@ -26,7 +26,7 @@ START_SECONDS = 60.0
 ALERT_SECONDS = 120.0
 OVER_SECONDS = 90.0
 OUTAGES = ("--exporter=latency", "--event=outage", "--format=json")
-WORSE_SECONDS = 35.0
+WORSE_SECONDS = 45.0
 STOP_SECONDS = 15.0
 
 # Two scrapes are 15 s apart.
