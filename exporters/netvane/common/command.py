@@ -47,7 +47,7 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
         return int(leave.code or 0)
     try:
         place = place_of(options)
-        _print(_spooled(ask_or_open(options.exporter, query, place.data_dir, place.run_dir)), options)
+        _print(spooled(ask_or_open(options.exporter, query, place.data_dir, place.run_dir)), options)
     except BrokenPipeError:  # `| head` has seen enough; the interpreter's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ConfigError as error:
@@ -137,7 +137,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _spooled(bodies: Iterator[bytes]) -> Iterator[bytes]:
+def spooled(bodies: Iterator[bytes]) -> Iterator[bytes]:
     """All are taken before the first is shown: who pages through them holds up neither the exporter nor its file."""
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
         spool.writelines(body + b"\n" for body in bodies)  # JSON has its newlines escaped

@@ -14,7 +14,7 @@ import msgspec
 
 from netvane.common import control
 from netvane.common.clock import SystemClock
-from netvane.common.command import add_place_flags, mac_argument, place_of
+from netvane.common.command import add_place_flags, mac_argument, place_of, spooled
 from netvane.common.config import ConfigError
 from netvane.common.event_file import StoreError
 from netvane.dhcp.archive import Archive, DeviceRecord, archive_file
@@ -28,7 +28,7 @@ _COLUMNS = (
 
 
 def main(argv: list[str]) -> int:
-    """Exit code: 0 fine, 1 a fault at run time (also: no such device), 2 a bad command line or configuration."""
+    """Exit code: 0 fine, 1 a fault at run time (also: no such device), 2 a bad command line."""
     try:
         options = _parser().parse_args(argv)
     except SystemExit as leave:  # argparse has said what is wrong
@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
     mac = options.mac if options.what == "history" else None
     try:
         place = place_of(options)
-        devices = ask_or_open(DevicesRequest(mac), place.data_dir, place.run_dir)
+        bodies = spooled(ask_or_open(DevicesRequest(mac), place.data_dir, place.run_dir))
+        devices = (msgspec.json.decode(body, type=DeviceRecord) for body in bodies)
         count = _PRINT[options.what](devices, options)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough; the interpreter's own flush at exit must not complain
@@ -54,20 +55,19 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def ask_or_open(request: DevicesRequest, data_dir: Path, run_dir: Path) -> Iterator[DeviceRecord]:
-    """Devices from the running exporter; where it is stopped, from its file, as its owner for that long.
+def ask_or_open(request: DevicesRequest, data_dir: Path, run_dir: Path) -> Iterator[bytes]:
+    """Devices as JSON from the running exporter; where it is stopped, from its file, as its owner for that long.
 
     Raises ControlError, StoreError, sqlite3.Error, OSError.
     """
     path = archive_file(data_dir)
     try:
-        for item in control.ask(control.socket_path(run_dir, "dhcp"), "leases", msgspec.to_builtins(request)):
-            yield msgspec.json.decode(item, type=DeviceRecord)
+        yield from control.ask(control.socket_path(run_dir, "dhcp"), "leases", msgspec.to_builtins(request))
     except control.ControlAbsentError:
         if not path.is_file():  # its owner would make one
             raise StoreError(f"the dhcp exporter is not running, and there is no {path}") from None
         with closing(Archive(path, SystemClock())) as archive:
-            yield from archive.devices(request.mac)
+            yield from map(msgspec.json.encode, archive.devices(request.mac))
 
 
 def _parser() -> argparse.ArgumentParser:
