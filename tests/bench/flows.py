@@ -115,39 +115,36 @@ def _packets(path: Path) -> int:
 
 def _slots(path: Path, limit: int) -> tuple[list[Batch], int]:
     """The first frames of a capture as a ring would hold them, in batches."""
-    found: list[Batch] = []
+    slots = np.zeros(limit * SLOT + TAIL, dtype=np.uint8)
+    wires, times = np.zeros(limit, dtype=np.uint64), np.zeros(limit, dtype=np.int64)
     count = 0
     with CaptureFile(path) as file:
         for batch in file.batches():
-            slots = np.zeros(len(batch) * SLOT + TAIL, dtype=np.uint8)
-            captured = np.minimum(batch.captured, np.uint64(SNAPLEN))
-            for row, frame in enumerate(batch.frames_at(np.arange(len(batch)))):
-                kept = frame[:SNAPLEN]
-                slots[row * SLOT + 82 : row * SLOT + 82 + len(kept)] = np.frombuffer(kept, dtype=np.uint8)
-            offsets = np.arange(len(batch), dtype=np.int64) * SLOT + 82
-            for start in range(0, len(batch), BATCH):
-                part = slice(start, start + BATCH)
-                found.append(
-                    Batch(slots, offsets[part], captured[part], batch.wire[part].copy(), batch.ts[part].copy())
-                )
-            count += len(batch)
-            if count >= limit:
+            rows = np.arange(min(len(batch), limit - count))
+            wires[count : count + len(rows)], times[count : count + len(rows)] = batch.wire[rows], batch.ts[rows]
+            for frame in batch.frames_at(rows):
+                start = count * SLOT + 82
+                slots[start : start + min(len(frame), SNAPLEN)] = np.frombuffer(frame[:SNAPLEN], dtype=np.uint8)
+                count += 1
+            if count == limit:
                 break
-    return found, count
+    captured = np.minimum(wires, np.uint64(SNAPLEN))
+    offsets = np.arange(count, dtype=np.int64) * SLOT + 82
+    parts = [slice(start, start + BATCH) for start in range(0, count, BATCH)]
+    return [Batch(slots, offsets[part], captured[part], wires[part], times[part]) for part in parts], count
 
 
 def _engine(mix: Path) -> dict[str, Any]:
-    batches, count = _slots(mix, 400_000)
-    whole = [batch for batch in batches if len(batch) == max(map(len, batches))] or batches
+    batches, count = _slots(mix, 50 * BATCH)
     softflowd = [_packets(mix) / _cpu_of(["softflowd", "-r", str(mix), "-d"]) for _ in range(ROUNDS)]
     rates = []
     for _ in range(ROUNDS):
         engine = Engine(Prefixes(PRIVATE))
         start = time.process_time()
-        for batch in whole:
+        for batch in batches:
             engine.process(batch)
         engine.settle()
-        rates.append(sum(map(len, whole)) / (time.process_time() - start))
+        rates.append(count / (time.process_time() - start))
     flood, places = _flood()
     return {
         "frames": count,

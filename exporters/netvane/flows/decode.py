@@ -108,8 +108,7 @@ class Decoder:
         if rest.size:
             low = words[1, rest] >> _SHIFT48
             length = (low & _BYTE) < 6  # an ethertype is at least 0x0600
-            other = (low == k.ETH_VLAN) | (low == k.ETH_QINQ)
-            hashes[rest] = np.where(length | other, _U(0), self._ethernet(words[0, rest], words[1, rest]))
+            hashes[rest] = np.where(length | _is_tag(low), _U(0), self._ethernet(words[0, rest], words[1, rest]))
         return Columns(words, hashes, last, tcp, np.flatnonzero(hashes == 0))
 
     def _ethernet(self, first: U64, second: U64) -> U64:
@@ -162,12 +161,17 @@ def _untag(batch: Batch, words: U64, links: U64, rows: I64) -> tuple[U64, npt.ND
     moved = gather(batch.data, batch.offsets[rows] + 4)
     found = _swapped(words[2, rows] & _SHORT) & _U(0x0FFF) | _U(k.TAGGED)
     ethertype = moved[1] >> _SHIFT48
-    double = (links[rows] & _U(k.TAGGED) != 0) | (ethertype == k.ETH_VLAN) | (ethertype == k.ETH_QINQ)
+    double = (links[rows] & _U(k.TAGGED) != 0) | _is_tag(ethertype)
     words[1, rows] = (words[1, rows] & _LOW48) | (ethertype << _SHIFT48)
     words[2:, rows] = moved[2:]
     links = links.copy()
     links[rows] = np.where(double, links[rows], links[rows] | found)
     return links, double
+
+
+def _is_tag(ethertype: U64) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = (ethertype == k.ETH_VLAN) | (ethertype == k.ETH_QINQ) | (ethertype == k.ETH_QINQ_OLD)
+    return found
 
 
 def _swapped(short: U64) -> U64:

@@ -1,5 +1,6 @@
 """The packet engine: batches in; running totals, and flows when they end, out."""
 
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from netvane.flows.table import FRAMES_SHIFT, Arrivals, FlowTable
 from netvane.flows.totals import NO_DEVICE, OTHER_DEVICE, Devices, Totals
 
 _U = np.uint64
+_PACK_KEY = struct.Struct(f"={k.WORDS}Q").pack
 _MAC_MASK = _U(0xFFFFFFFFFFFF)
 
 
@@ -159,17 +161,17 @@ class Engine:
         return self.prefixes.scopes(keys)
 
     def _slow(self, batch: Batch, rows: I64) -> tuple[U64, U8]:
-        keys = np.zeros((len(rows), k.WORDS), dtype=np.uint64)
-        tcp = np.zeros(len(rows), dtype=np.uint8)
         if not rows.size:
-            return keys, tcp
+            return np.zeros((0, k.WORDS), dtype=np.uint64), np.zeros(0, dtype=np.uint8)
         links = [0] * len(rows) if batch.links is None else batch.links[rows].tolist()
         decoded = [
             slowpath.decode(frame, wire, link)
             for frame, wire, link in zip(batch.frames_at(rows), batch.wire[rows].tolist(), links, strict=True)
         ]
-        keys[:] = [frame.key for frame in decoded]
-        tcp[:] = [frame.tcp_flags for frame in decoded]
+        # Packed first: NumPy takes four times as long to convert tuples.
+        packed = b"".join([_PACK_KEY(*frame.key) for frame in decoded])
+        keys = np.frombuffer(packed, dtype=np.uint64).reshape(-1, k.WORDS)
+        tcp = np.array([frame.tcp_flags for frame in decoded], dtype=np.uint8)
         self.counts.slow_path += len(decoded)
         self.counts.malformed += sum(frame.malformed for frame in decoded)
         return keys, tcp

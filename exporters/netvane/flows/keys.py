@@ -25,6 +25,7 @@ ETH_IPV6 = 0xDD86
 ETH_ARP = 0x0608
 ETH_VLAN = 0x0081
 ETH_QINQ = 0xA888
+ETH_QINQ_OLD = 0x0091  # before 802.1ad had a number of its own
 
 # Word 0
 TAGGED = 0x1000
