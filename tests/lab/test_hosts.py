@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from netvane.common import exchange
+from netvane.common.clock import SystemClock
+from netvane.common.leases import LeasesView, PublishedLease
 from tests.lab import addresses as at
 from tests.lab.exporters import RunningExporter, running_exporter
 from tests.lab.home import Home
@@ -326,12 +329,11 @@ def test_a_subnet_that_is_too_large_is_refused_with_the_reason(quiet_home: Names
 
 def test_a_full_disk_is_a_metric_and_no_end(home: Home) -> None:
     """The state lies on a tmpfs of its own, in a mount namespace of the exporter's."""
-    directory = home.rack.directory
-    (directory / "data").mkdir()
-    script = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
+    directory = home.rack.directory / "raw"
+    script = 'mkdir "$0" && mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
     inside = ["unshare", "--mount", "sh", "-c", script, str(directory / "data")]
     with (
-        running_raw(home.mon, directory, "--interface=eth0") as raw,
+        running_raw(home.mon, home.rack.directory, "--interface=eth0") as raw,
         running_exporter("hosts", home.mon, raw.socket.parent, FAST, through=inside) as exporter,
     ):
         eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
@@ -401,3 +403,25 @@ def test_reload_keeps_what_is_known(home: Home) -> None:
         eventually(lambda: exporter.value("netvane_config_last_reload_successful") == 0, what="a refusal")
         after_sweeps(exporter, 1)
         assert len(devices(exporter)) == 4
+
+
+def test_a_routed_subnet_is_counted_by_nmap(home: Home) -> None:
+    settings = {"hosts": {**FAST["hosts"], "subnets": ["203.0.113.0/28"]}}
+    with watching(home.mon, home.rack.directory, settings) as exporter:
+        there = {"network": "203.0.113.0/28", "method": "nmap"}
+        eventually(lambda: value(exporter, "sweep_success", **there) == 1, within=40, what="a sweep by nmap")
+        assert value(exporter, "sweep_hosts", **there) >= 3  # the anchors
+        assert set(devices(exporter)) == {ROUTER_MAC, MON_MAC, *(gadget.mac for gadget in home.gadgets)}
+
+
+def test_names_come_from_leases_that_another_exporter_publishes(home: Home) -> None:
+    gadget, nobody = home.gadgets[0].mac, "00:0c:29:00:00:99"
+    held = (
+        PublishedLease("198.51.100.20", gadget, "hall\x1b[31m-lamp"),
+        PublishedLease("198.51.100.98", nobody, "ghost"),
+    )
+    with watching(home.mon, home.rack.directory) as exporter:
+        eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
+        exchange.publish(exporter.directory / "leases.json", LeasesView(held), SystemClock())
+        eventually(lambda: ["hall[31m-lamp", "lease"] in devices(exporter)[gadget]["names"], within=30, what="its name")
+        assert nobody not in devices(exporter)  # a lease is no sighting

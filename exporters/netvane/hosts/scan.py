@@ -48,7 +48,7 @@ class NightlyScan:
             found: dict[str, str] | None = {}
             modes: tuple[NmapMode, ...] = ("services", "os") if settings.system else ("services",)
             for mode in modes:
-                request = NmapRequest(address, mode, settings.top_ports, settings.time_limit)
+                request = NmapRequest(address, mode, settings.top_ports, float(settings.time_limit))
                 more = await self._ask(device, request)
                 found = None if found is None or more is None else found | more
             if found is not None and device.id in registry.devices:  # its owner may have had it forgotten meanwhile

@@ -57,7 +57,7 @@ class Sweeps:
         """Sweep by nmap. Beyond a router nobody's MAC is seen: hosts there are counted and not known."""
         for subnet in subnets:
             began = self._clock.monotonic_ns()
-            request = NmapRequest(subnet, seconds=max(1.0, seconds))
+            request = NmapRequest(subnet, seconds=float(seconds))
             try:
                 result = await rawclient.nmap(self._raw, request)
                 error, hosts = result.error, len(result.hosts)

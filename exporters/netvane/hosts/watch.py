@@ -6,16 +6,18 @@ from collections.abc import Coroutine
 from contextlib import aclosing, suppress
 from typing import Any
 
-from netvane.common import exchange, network, rawclient
+from netvane.common import exchange, leases, network, rawclient
 from netvane.common.clock import NANOSECONDS
 from netvane.common.devices import FILE_NAME, PUBLISH_SECONDS, DevicesView
 from netvane.common.event_search import Query
 from netvane.common.journal import Journal
+from netvane.common.leases import LeasesView
 from netvane.common.log import get_logger
 from netvane.common.network import NetworkView
 from netvane.common.raw_messages import SOCKET_NAME, Sighting
 from netvane.common.service import Service
 from netvane.common.settings import Network
+from netvane.common.text import clean_name
 from netvane.hosts import kernel, subnets
 from netvane.hosts.echo import ALL_NODES, Echo
 from netvane.hosts.evidence import Evidence, of_sighting, usable_address
@@ -24,7 +26,7 @@ from netvane.hosts.keeper import Keeper
 from netvane.hosts.mdns import Mdns
 from netvane.hosts.mdns_message import Announcement
 from netvane.hosts.reach import Reach
-from netvane.hosts.registry import Device
+from netvane.hosts.registry import Device, Name
 from netvane.hosts.scan import NightlyScan
 from netvane.hosts.settings import HostsSettings
 from netvane.hosts.snapshot import devices_view
@@ -40,6 +42,8 @@ RETRY_SECONDS = 5.0  # after a round in which no sweep worked
 RECONNECT_SECONDS = 2.0
 CONFIRM_SECONDS = 5.0  # for the event store to have an announcement on the disk
 PUBLISH_CHECK_SECONDS = 5.0
+LEASES_SECONDS = 15.0
+NO_NAME = Name("", 0, 0)
 MAX_REACHED = 100  # expected devices that are pinged
 MAX_INTRODUCED = 256  # nodes per round whose MAC the kernel is made to find out
 
@@ -86,6 +90,7 @@ class Watch:
             "listen": self._listen(),
             "pings": self._pings(),
             "publish": self._publish(),
+            "leases": self._read_leases(),
             "scan": self._scan.run(lambda: self.settings.scan),
         }
         self._tasks = [self._service.spawn(name, task) for name, task in work.items()]
@@ -258,6 +263,19 @@ class Watch:
                 interface = next((attached.interface for attached in self.plan.attached), None)
                 self.reached.setdefault(device.id, Reach()).asked()
                 self._echo.send(address, interface if address.startswith("fe80:") else None)
+
+    async def _read_leases(self) -> None:
+        """The names in ``leases.json``; who holds a lease may be out all the same."""
+        while True:
+            view = exchange.read(
+                self._service.run_dir / leases.FILE_NAME, LeasesView, leases.MAX_AGE_SECONDS, self._clock
+            )
+            for lease in view.leases if view is not None else ():
+                record = self.household.registry.macs.get(lease.mac or "")
+                name = clean_name(lease.host_name) if lease.host_name is not None else None
+                if record is not None and name is not None and record.names.get("lease", NO_NAME).name != name:
+                    self.household.take(Evidence(record.mac, self._clock.wall_ns(), "lease", host_name=name))
+            await asyncio.sleep(LEASES_SECONDS)
 
     async def _publish(self) -> None:
         while True:
