@@ -102,8 +102,8 @@ class Listener:
     def is_measuring(self) -> bool:
         return len(self._query(ANSWERED)) == 4
 
-    def has_arrived(self, status: str) -> bool:
-        return bool(self._hook.alerts("RouterDown", status))
+    def has_arrived(self, alert: str) -> bool:
+        return bool(self._hook.alerts(alert, "firing"))
 
     def report(self) -> None:
         """What Prometheus knows about every target."""
@@ -177,11 +177,11 @@ def play(home: Home, listener: Listener) -> None:
     listener.until(listener.is_measuring, START_SECONDS, "measurements")
     listener.report()
     with listener.broken(home.fault.router_unplugged()):
-        listener.until(lambda: listener.has_arrived("firing"), ALERT_SECONDS, "alert at the webhook")
+        listener.until(lambda: listener.has_arrived("InternetDown"), ALERT_SECONDS, "alert at the webhook")
     with listener.broken(home.fault.wan_worse(delay=0.030, jitter=0.010, loss=0.2)):
         listener.wait(WORSE_SECONDS)
         listener.report()
-    listener.until(lambda: listener.has_arrived("resolved"), ALERT_SECONDS, "end of the alert at the webhook")
+    listener.until(lambda: listener.has_arrived("InternetOutageEnded"), ALERT_SECONDS, "word of the end at the webhook")
     listener.outages()
     listener.stop()
 
