@@ -24,8 +24,6 @@ LOOK_SECONDS = 0.25
 VERDICT_SECONDS = 2.0  # a process each time
 START_SECONDS = 60.0
 ALERT_SECONDS = 120.0
-OVER_SECONDS = 90.0
-OUTAGES = ("--exporter=latency", "--event=outage", "--format=json")
 WORSE_SECONDS = 45.0
 STOP_SECONDS = 15.0
 
@@ -104,8 +102,8 @@ class Listener:
     def is_measuring(self) -> bool:
         return len(self._query(ANSWERED)) == 4
 
-    def has_arrived(self, status: str) -> bool:
-        return bool(self._hook.alerts("RouterDown", status))
+    def has_arrived(self, alert: str) -> bool:
+        return bool(self._hook.alerts(alert, "firing"))
 
     def report(self) -> None:
         """What Prometheus knows about every target."""
@@ -145,9 +143,6 @@ class Listener:
         lines = self._netvane("events", "--exporter=latency", "--event=verdict", "--format=json")
         return [json.loads(line) for line in reversed(lines)]
 
-    def outage_is_over(self) -> bool:
-        return any('"state":"ended"' in line for line in self._netvane("events", *OUTAGES))
-
     def outages(self) -> None:
         """What is left for the provider to read."""
         for line in self._netvane("outages", "--since=1h"):
@@ -182,13 +177,11 @@ def play(home: Home, listener: Listener) -> None:
     listener.until(listener.is_measuring, START_SECONDS, "measurements")
     listener.report()
     with listener.broken(home.fault.router_unplugged()):
-        listener.until(lambda: listener.has_arrived("firing"), ALERT_SECONDS, "alert at the webhook")
+        listener.until(lambda: listener.has_arrived("InternetDown"), ALERT_SECONDS, "alert at the webhook")
     with listener.broken(home.fault.wan_worse(delay=0.030, jitter=0.010, loss=0.2)):
         listener.wait(WORSE_SECONDS)
         listener.report()
-    listener.until(lambda: listener.has_arrived("resolved"), ALERT_SECONDS, "end of the alert at the webhook")
-    # An outage has ended when it has been good for a minute.
-    listener.until(listener.outage_is_over, OVER_SECONDS, "end of the outage")
+    listener.until(lambda: listener.has_arrived("InternetOutageEnded"), ALERT_SECONDS, "word of the end at the webhook")
     listener.outages()
     listener.stop()
 

@@ -48,6 +48,6 @@ def test_it_plays_to_its_end(tmp_path: Path) -> None:
             process.kill()
     text = output.read_text()
     assert code == 0, text
-    for line in ("BREAKS router unplugged", "ok -> router", "RouterDown firing", "RouterDown resolved", "mail"):
+    for line in ("BREAKS router unplugged", "ok -> router", "InternetDown firing", "InternetOutageEnded", "mail"):
         assert line in text
     assert not list(RECORDS.glob(f"nv{process.pid}-*"))

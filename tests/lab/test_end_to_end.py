@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.lab.home import Home
+from tests.lab.internet_settings import latency_settings
 from tests.lab.processes import PYTHON_ENV
 from tests.lab.sinks import SmtpSink, WebhookSink
 from tests.lab.wait import eventually
@@ -23,6 +24,7 @@ def test_router_unplugged_is_one_alert_and_one_all_clear() -> None:
                 json.dumps(
                     {
                         "site": "lab",
+                        "latency": latency_settings(),
                         "notify": {
                             "webhook": {"url": hook.url},
                             "mail": {
@@ -41,27 +43,29 @@ def test_router_unplugged_is_one_alert_and_one_all_clear() -> None:
                 f"--storage.run-dir={place / 'run'}",
             ]
             with home.rack.processes.start(command, env=PYTHON_ENV) as up:
-                prometheus = "http://127.0.0.1:9090/api/v1/query?query=netvane_probe_rtt_seconds_count"
+                prometheus = "http://127.0.0.1:9090/api/v1/query?query=netvane_verdict==1"
 
-                def is_scraped() -> bool:
+                def is_ok() -> bool:
                     assert up.running, up.output()
                     try:
-                        return '"role":"router"' in home.mon.http(prometheus).text
+                        return '"verdict":"ok"' in home.mon.http(prometheus).text
                     except OSError:
                         return False
 
-                eventually(is_scraped, within=60, what="the router's series in Prometheus")
+                eventually(is_ok, within=60, what="the verdict ok in Prometheus")
                 with home.fault.router_unplugged():
-                    firing = hook.wait_for("RouterDown", "firing", within=120)
-                    assert firing.labels["site"] == "lab"
-                    mail = smtp.wait_for("[lab] The router does not answer", within=60)
-                hook.wait_for("RouterDown", "resolved", within=150)
-                smtp.wait_for("[lab] Over: The router does not answer", within=60)
-                # Who is at home is told in one message, after Netvane's first look.
-                about_router = [mail for mail in smtp.mails if "first look" not in mail.subject]
-                assert len(about_router) == 2
+                    down = hook.wait_for("InternetDown", within=120)
+                    assert down.labels["site"] == "lab"
+                    assert down.annotations["summary"].endswith("the router does not answer (router)")
+                    mail = smtp.wait_for("[lab] The Internet is down", within=60)
+                ended = hook.wait_for("InternetOutageEnded", within=150)
+                assert ended.annotations["summary"].endswith("(router)")
+                smtp.wait_for("[lab] The Internet is back after", within=60)
                 assert mail.recipients == ("owner@example.org",)
-                assert [alert.status for alert in hook.alerts() if alert.name == "RouterDown"] == ["firing", "resolved"]
-                others = [alert for alert in hook.alerts() if alert.name != "RouterDown"]
-                assert {(alert.name, alert.labels.get("cause")) for alert in others} <= {("NewDevice", "first_sweep")}
+                # Who is at home is told in one message, after Netvane's first look.
+                assert len([mail for mail in smtp.mails if "first look" not in mail.subject]) == 2
+                told = [(alert.name, alert.status) for alert in hook.alerts() if alert.name != "NewDevice"]
+                assert told == [("InternetDown", "firing"), ("InternetOutageEnded", "firing")]
+                others = [alert for alert in hook.alerts() if alert.name == "NewDevice"]
+                assert {alert.labels.get("cause") for alert in others} <= {"first_sweep"}
                 assert up.stop(grace=20) == 0, up.output()

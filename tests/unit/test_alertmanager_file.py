@@ -38,7 +38,8 @@ def test_nobody_is_told_without_receivers(place: Place) -> None:
     rendered = place.render()
     assert rendered.receivers == ()
     assert rendered.note == "no receiver is configured: alerts are only shown by Alertmanager (netvane.yml: notify)"
-    assert place.yaml("alertmanager.yml")["receivers"] == [{"name": "nobody"}, {"name": "owner"}, {"name": "heartbeat"}]
+    names = ("nobody", "owner", "owner-once", "heartbeat")
+    assert place.yaml("alertmanager.yml")["receivers"] == [{"name": name} for name in names]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,10 @@ def test_nobody_is_told_without_receivers(place: Place) -> None:
     [
         ("alertname=RouterDown severity=page", "owner"),
         ("alertname=ExporterDown severity=warning", "owner"),
+        ("alertname=InternetDown severity=page began=then", "owner-once"),
+        ("alertname=InternetDown severity=none", "nobody"),
+        ("alertname=CaptivePortal severity=page began=then", "owner-once"),
+        ("alertname=InternetOutageEnded severity=warning ended=then", "owner-once"),
         ("alertname=Watchdog severity=none", "heartbeat"),
         ("alertname=NetvaneTest severity=none netvane_test=mail", "test-mail"),
         ("alertname=NetvaneTest severity=none netvane_test=webhook", "test-webhook"),
@@ -72,7 +77,7 @@ def test_receivers(place: Place) -> None:
         "smtp_auth_password": "mail-secret",
     }
     receivers = {receiver["name"]: receiver for receiver in config["receivers"]}
-    owner, heartbeat = receivers["owner"], receivers["heartbeat"]
+    owner, once, heartbeat = receivers["owner"], receivers["owner-once"], receivers["heartbeat"]
     assert owner["email_configs"][0]["to"] == "me@example.org, you@example.org"
     assert owner["email_configs"][0]["send_resolved"] is True
     assert owner["webhook_configs"][0]["url"] == "http://198.51.100.9:8080/hook-secret"
@@ -80,6 +85,8 @@ def test_receivers(place: Place) -> None:
         "username": "vane",
         "password_file": str(place.root / "hook.password"),
     }
+    for kind in ("email_configs", "webhook_configs"):
+        assert once[kind] == [{**owner[kind][0], "send_resolved": False}]
     assert heartbeat["webhook_configs"] == [{"url": "https://beat.example/beat-secret", "send_resolved": False}]
     tests = [receivers[f"test-{name}"] for name in ("mail", "webhook", "heartbeat")]
     sent = [one["send_resolved"] for test in tests for kind in test.values() if isinstance(kind, list) for one in kind]
@@ -88,7 +95,7 @@ def test_receivers(place: Place) -> None:
     assert (watchdog["group_interval"], watchdog["repeat_interval"]) == ("2m", "9m")
 
 
-FIRING = {
+FIRING: dict[str, Any] = {
     "status": "firing",
     "labels": {"alertname": "DiskFillingUp"},
     "annotations": {"summary": "The disk at / is filling up", "description": "9% is free.", "runbook_url": "file:///x"},
@@ -123,3 +130,13 @@ def test_mail(place: Place, alerts: list[dict[str, Any]], subject: str) -> None:
     assert text.count("Since: 2026-01-01") == len(alerts)
     assert text.count("Until: 2026-01-01") == alerts.count(RESOLVED)
     assert text.count("What to do: file:///x") == len(alerts)
+
+
+def test_mail_about_an_outage_has_the_outage_s_times_only(place: Place) -> None:
+    place.render(place.full())
+    alert = {**FIRING, "labels": {"alertname": "InternetDown", "began": "2026-01-01 09:59:40 +0000 UTC"}}
+    data = place.root / "data.json"
+    data.write_text(json.dumps({"status": "firing", "alerts": [alert], "groupLabels": {"site": "cabin"}}))
+    files = (f"--template.glob={place.directory}/templates/*.tmpl", f"--template.data={data}")
+    text = tool("amtool", "template", "render", *files, '--template.text={{ template "netvane.text" . }}')
+    assert text.split("\n")[:4] == [FIRING["annotations"]["summary"], "9% is free.", "", "What to do: file:///x"]

@@ -49,10 +49,13 @@ def alertmanager_yml(directory: Path, notify: Notify, *, inline_secrets: bool) -
         routes["heartbeat"] |= _beat(notify.heartbeat.interval)
 
     for name, (kind, settings) in integrations.items():
-        is_heartbeat = name == "heartbeat"
-        receivers["heartbeat" if is_heartbeat else "owner"][kind] = [{**settings, "send_resolved": not is_heartbeat}]
-        # The end of a test is no news.
-        config["receivers"].append({"name": test_receiver(name), kind: [{**settings, "send_resolved": False}]})
+        once = {kind: [{**settings, "send_resolved": False}]}
+        if name == "heartbeat":
+            receivers["heartbeat"] |= once
+        else:
+            receivers["owner"][kind] = [{**settings, "send_resolved": True}]
+            receivers["owner-once"] |= once
+        config["receivers"].append({"name": test_receiver(name), **once})  # the end of a test is no news either
         tests["routes"].append({"matchers": [f'{TEST_LABEL}="{name}"'], "receiver": test_receiver(name)})
     return yaml_file("alertmanager.yml", config, "netvane.yml", mode=0o600)
 
