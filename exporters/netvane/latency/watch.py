@@ -80,6 +80,7 @@ class VerdictWatch:
             # What an outage lost says nothing of the line that is back.
             for _, series in snapshot:
                 series.window.forget()
+            self._observations.forget_quality()
             evidence = evidence._replace(degradation=None)
             verdict = judge(evidence)
         verdict = self._coming_back.step(self.verdict, verdict, now)

@@ -104,6 +104,7 @@ class Plan:
                     f"--config.file={rendered / 'alertmanager.yml'}",
                     f"--storage.path={data / 'alertmanager'}",
                     "--cluster.listen-address=",  # one alone has nobody to gossip with
+                    "--data.retention=192h",  # longer than the longest repeat_interval, which would be cut to it
                 ),
                 reloads=True,
             ),
