@@ -115,7 +115,7 @@ def test_harmless(tmp_path: Path, fault: Callable[[Faults], Fault], when: str) -
             eventually(lambda: verdict(exporter) == "ok", within=30, what="ok at the start")
             odd.cut()
             seen = set()
-            for _ in range(80):
+            for _ in range(40):
                 time.sleep(0.5)
                 seen.add(verdict(exporter))
             assert seen == {"ok"}
