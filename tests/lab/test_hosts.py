@@ -194,6 +194,7 @@ def test_owners_words_survive_kill_9(home: Home) -> None:
             assert events(again, "device", change="new") == []
 
 
+@pytest.mark.long
 def test_a_locked_registry_is_a_metric_and_no_end(home: Home) -> None:
     with watching(home.mon, home.rack.directory) as exporter:
         eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
@@ -209,6 +210,7 @@ def test_a_locked_registry_is_a_metric_and_no_end(home: Home) -> None:
         eventually(lambda: value(exporter, "registry_writable") == 1, within=30, what="written again")
 
 
+@pytest.mark.long
 def test_a_registry_locked_at_the_start_is_waited_for(home: Home) -> None:
     with watching(home.mon, home.rack.directory) as exporter:
         eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
@@ -227,6 +229,7 @@ def test_a_registry_locked_at_the_start_is_waited_for(home: Home) -> None:
                 assert events(again, "device", change="new") == []
 
 
+@pytest.mark.long
 def test_without_helper_it_says_so_and_knows_who_was_here(home: Home) -> None:
     with watching(home.mon, home.rack.directory) as exporter:
         eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
@@ -285,6 +288,7 @@ def test_a_truncated_registry_is_restored(home: Home) -> None:
         assert list(path.parent.glob("registry.db.damaged-*"))
 
 
+@pytest.mark.long
 def test_an_ipv6_only_device_is_found_and_stays_present(home: Home) -> None:
     gadget = home.gadgets[0]
     gadget.ns.ip(f"addr del {gadget.address}/24 dev eth0")
@@ -327,6 +331,7 @@ def test_a_subnet_that_is_too_large_is_refused_with_the_reason(quiet_home: Names
         assert exporter.samples("netvane_sweep_success") == []
 
 
+@pytest.mark.long
 def test_a_full_disk_is_a_metric_and_no_end(home: Home) -> None:
     """The state lies on a tmpfs of its own, in a mount namespace of the exporter's."""
     directory = home.rack.directory / "raw"
@@ -405,6 +410,7 @@ def test_reload_keeps_what_is_known(home: Home) -> None:
         assert len(devices(exporter)) == 4
 
 
+@pytest.mark.long
 def test_a_routed_subnet_is_counted_by_nmap(home: Home) -> None:
     settings = {"hosts": {**FAST["hosts"], "subnets": ["203.0.113.0/28"]}}
     with watching(home.mon, home.rack.directory, settings) as exporter:
@@ -414,6 +420,7 @@ def test_a_routed_subnet_is_counted_by_nmap(home: Home) -> None:
         assert set(devices(exporter)) == {ROUTER_MAC, MON_MAC, *(gadget.mac for gadget in home.gadgets)}
 
 
+@pytest.mark.long
 def test_names_come_from_leases_that_another_exporter_publishes(home: Home) -> None:
     gadget, nobody = home.gadgets[0].mac, "00:0c:29:00:00:99"
     held = (
