@@ -192,6 +192,15 @@ def test_the_first_segment_that_shows_it_is_where_it_begins() -> None:
     assert quality.assess([good], 0.5) is None
 
 
+def test_a_nearer_segment_needs_fewer_lost_to_be_blamed() -> None:
+    router, far = SegmentFigures("router", 120, 1, None, None), SegmentFigures("upstream", 130, 8, None, None)
+    near, clean = SegmentFigures("isp", 72, 2, None, None), SegmentFigures("isp", 72, 0, None, None)
+    for segments, blamed in (([router, near, far], "isp"), ([router, clean, far], "upstream")):
+        found = quality.assess(segments, None)
+        assert found is not None
+        assert (found.segment, found.cause) == (blamed, "loss")
+
+
 def test_nothing_is_said_before_every_segment_can_be_judged() -> None:
     near, _ = window(0.02, 10, start=50)
     far, now = window(None, 60)

@@ -17,6 +17,7 @@ FILLED_SECONDS = 30
 MIN_PROBES = 30
 MIN_LOST = 3
 LOSS = 0.02
+SAME_LOSS = 0.25
 USUAL_AFTER = 30  # answers before a target's usual round-trip time is known
 USUAL_GAIN = 1 / 600  # a running median over about ten minutes of probes at 1/s
 RISE_SECONDS = 0.05
@@ -172,9 +173,12 @@ def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degrada
     if not all(figure.filled for figure in segments):
         return None  # a far segment that is probed more often would be blamed for what begins nearer
     for figure in segments:
-        if figure.loses or figure.slow:
-            cause: Literal["loss", "delay"] = "loss" if figure.loses else "delay"
-            return Degradation(figure.segment, cause, figure.loss, figure.rtt_seconds, figure.usual_seconds)
+        if figure.loses:
+            # A nearer segment that is probed less often shows the same loss later: it needs fewer lost to be blamed.
+            nearest = next(near for near in segments if near.lost and near.loss >= figure.loss * SAME_LOSS)
+            return Degradation(nearest.segment, "loss", figure.loss, figure.rtt_seconds, figure.usual_seconds)
+        if figure.slow:
+            return Degradation(figure.segment, "delay", figure.loss, figure.rtt_seconds, figure.usual_seconds)
     if dns_seconds is not None and dns_seconds >= SLOW_DNS_SECONDS:
         return Degradation("dns", "dns", 0.0, dns_seconds, None)
     return None
