@@ -219,7 +219,7 @@ class Household:
         self._tell(summary, None, None)
 
     def _presence_changed(self, device: Device, before: State) -> None:
-        after = device.presence.state
+        after = device.state
         # Quiet is how sleepers are: what is told is that somebody has left or is back.
         if "away" in {before, after}:
             self.tell_of(

@@ -55,7 +55,7 @@ def devices(household: Household, limit: int, now_ns: int) -> Iterable[Metric]:
         for mac in macs[:1] if labelled >= MAX_MACS - limit else macs:
             labelled += mac is not macs[0]
             info.add_metric([device.id, mac.mac, label.name, label.vendor, label.guess.kind, *owners, mac.network], 1)
-        state = device.presence.state
+        state = device.state
         for name in STATES:
             presence.add_metric([device.id, name], name == state)
         first.add_metric([device.id], min(mac.first for mac in macs) / NANOSECONDS)
@@ -97,7 +97,7 @@ def counts(household: Household, plan: Plan, limit: int, now_ns: int) -> Iterabl
     for device, macs in every:
         network = next((mac.network for mac in reversed(macs) if mac.network), "")
         networks.add(network)
-        state = device.presence.state
+        state = device.state
         totals[network, state] += 1
         totals[network, "new"] += bool(device.announced and now_ns - device.announced < DAY_NS)
         totals[network, "unknown"] += state == "present" and not device.trusted and device.name is None

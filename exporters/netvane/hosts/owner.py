@@ -227,7 +227,7 @@ class Owner:
             device=device.id,
             name=label.name,
             own_name=device.name,
-            state=device.presence.state,
+            state=device.state,
             trusted=device.trusted,
             expected=device.expected,
             vendor=label.vendor,

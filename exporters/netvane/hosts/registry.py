@@ -69,6 +69,10 @@ class Device:
     presence: Presence = field(default_factory=Presence)
 
     @property
+    def state(self) -> State:
+        return self.presence.state(expected=self.expected)
+
+    @property
     def is_owners(self) -> bool:
         """Whether the owner has said anything about it."""
         return self.trusted or self.expected or self.name is not None or self.notes is not None
@@ -144,7 +148,7 @@ class Registry:
         """
         record = self.macs[piece.mac]
         device = self.devices[record.device]
-        before = device.presence.state
+        before = device.state
         if piece.source in SAYS_PRESENT:
             record.last = max(record.last, piece.at)
             record.sources[piece.source] = max(record.sources.get(piece.source, 0), piece.at)
@@ -166,7 +170,7 @@ class Registry:
         if not set(piece.services) <= set(record.services):
             record.services = tuple(sorted({*record.services, *piece.services})[:MAX_SERVICES])
         self.unsaved.macs.add(piece.mac)
-        after = device.presence.state
+        after = device.state
         return before if after != before else None
 
     def end_round(self, failed_networks: frozenset[str]) -> list[tuple[Device, State]]:
@@ -180,10 +184,10 @@ class Registry:
         for device in self.devices.values():
             if networks.get(device.id, set()) & failed_networks:
                 continue
-            before = device.presence.state
-            device.presence.end_round()
+            before = device.state
+            device.presence.end_round(expected=device.expected)
             self.unsaved.devices.add(device.id)
-            if device.presence.state != before:
+            if device.state != before:
                 changed.append((device, before))
         return changed
 

@@ -23,7 +23,7 @@ def devices_view(household: Household, now_ns: int) -> DevicesView:
             PublishedDevice(
                 device.id,
                 tuple(mac.mac for mac in macs),
-                device.presence.state,
+                device.state,
                 name=label.name,
                 vendor=label.vendor,
                 kind=label.guess.kind,
