@@ -105,6 +105,7 @@ def test_a_phone_with_a_new_mac_and_its_old_name_is_one_device() -> None:
             client.stop()
             client = home.lease(phone, hostname="annas-fairphone")
             eventually(lambda: devices(exporter)[first]["name"] == "annas-fairphone", what="its name")
+            ask(exporter, "change", entries=[{"device": first, "trusted": True}])
             client.stop()
             phone.ip(f"link set eth0 address {second}", "addr flush dev eth0")
             home.lease(phone, hostname="annas-fairphone")
@@ -112,6 +113,11 @@ def test_a_phone_with_a_new_mac_and_its_old_name_is_one_device() -> None:
             after_sweeps(exporter, 2)
             assert second not in devices(exporter)
             assert events(exporter, "device", change="new") == []
+            # Anybody can use a name: its owner's trust does not pass on by itself.
+            assert value(exporter, "device_info", mac=first, trusted="true") == 1
+            assert value(exporter, "device_info", mac=second, trusted="false") == 1
+            ask(exporter, "change", entries=[{"device": second, "trusted": True}])
+            assert value(exporter, "device_info", mac=second, trusted="true") == 1
             ask(exporter, "split", mac=second)
             assert devices(exporter)[second]["macs"] == [second]
 

@@ -51,10 +51,12 @@ def devices(household: Household, limit: int, now_ns: int) -> Iterable[Metric]:
     labelled = 0
     for device, macs in exported(household, limit):
         label = household.labels.of(device, macs, now_ns)
-        owners = [str(device.trusted).lower(), str(device.expected).lower()]
+        expected = str(device.expected).lower()
         for mac in macs[:1] if labelled >= MAX_MACS - limit else macs:
             labelled += mac is not macs[0]
-            info.add_metric([device.id, mac.mac, label.name, label.vendor, label.guess.kind, *owners, mac.network], 1)
+            trusted = str(household.registry.is_trusted(mac)).lower()
+            described = (label.name, label.vendor, label.guess.kind, trusted, expected, mac.network)
+            info.add_metric([device.id, mac.mac, *described], 1)
         state = device.state
         for name in STATES:
             presence.add_metric([device.id, name], name == state)

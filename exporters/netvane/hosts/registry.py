@@ -79,7 +79,10 @@ class Device:
 
 
 class Merge(NamedTuple):
-    """MAC `mac`, of device `origin`, was put into device `into`; `by` is owner or observation."""
+    """MAC `mac`, of device `origin`, was put into device `into`; `by` is owner or observation.
+
+    What was only observed is assumed: names and client ids can be heard and copied by anybody.
+    """
 
     mac: str
     origin: str
@@ -126,6 +129,15 @@ class Registry:
     def are_one(self, mac: str, other: str) -> bool:
         first, second = self.macs.get(mac), self.macs.get(other)
         return first is not None and second is not None and first.device == second.device
+
+    def is_assumed(self, mac: str) -> bool:
+        """Whether it belongs to its device by observation alone."""
+        merge = self.merges.get(mac)
+        return merge is not None and merge.by == "observation"
+
+    def is_trusted(self, record: Mac) -> bool:
+        """Whether its owner trusts it. Trust does not pass to a MAC that is assumed to be the device's."""
+        return self.devices[record.device].trusted and not self.is_assumed(record.mac)
 
     def add(self, mac: str, at: int, *, announced: int | None) -> Device:
         """Register a MAC as a device of its own. Raises RegistryFullError."""
@@ -207,6 +219,11 @@ class Registry:
             target.expected |= source.expected
             self._remove_device(source.id)
 
+    def confirm(self, mac: str) -> None:
+        """The owner says so too: an assumed MAC is the device's."""
+        self.merges[mac] = self.merges[mac]._replace(by="owner")
+        self.unsaved.macs.add(mac)
+
     def split(self, mac: str) -> Device:
         """Give a merged MAC a device of its own again, under its own id."""
         self.merges.pop(mac, None)
@@ -237,7 +254,8 @@ class Registry:
     def candidates(self) -> Iterator[Candidate]:
         for record in self.macs.values():
             names = frozenset(name.name for name in record.names.values())
-            yield Candidate(record.mac, record.device, record.last, names, record.client_id)
+            marked = self.devices[record.device].is_owners
+            yield Candidate(record.mac, record.device, record.last, names, record.client_id, marked)
 
     def names(self, device: str) -> list[str]:
         """Observed names, the best first."""
