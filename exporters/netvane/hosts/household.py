@@ -4,7 +4,7 @@ No I/O: `tell` takes events, times come from a clock, and what must be saved bef
 `unannounced`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from netvane.common.clock import NANOSECONDS, Clock
@@ -83,7 +83,7 @@ class Household:
     def begin_round(self) -> None:
         self.newcomers.sweep_begins()
 
-    def end_round(self, swept: set[str], failed: frozenset[str]) -> None:
+    def end_round(self, swept: Collection[str], failed: frozenset[str]) -> None:
         """The sweeps of these networks worked; those of `failed` did not."""
         now = self._clock.wall_ns()
         self.newcomers.sweep_ends(now)

@@ -9,15 +9,14 @@ from netvane.hosts.anomalies import KINDS
 from netvane.hosts.household import Household
 from netvane.hosts.keeper import Keeper
 from netvane.hosts.presence import STATES
-from netvane.hosts.reach import Reach
+from netvane.hosts.reach import Probe, Reach
 from netvane.hosts.registry import Device, Mac, last_seen
 from netvane.hosts.subnets import Plan
 from netvane.hosts.sweeps import SweepState
 
 DAY_NS = 86_400 * NANOSECONDS
 MAX_MACS = 1_500  # with a label of their own
-MAX_ADDRESSES = 1_000
-MAX_REACHED = 100
+MAX_ADDRESSES = 500
 GROUPS = (*STATES, "new", "unknown")
 
 
@@ -166,20 +165,21 @@ def sweeps(states: Mapping[str, SweepState]) -> Iterable[Metric]:
     yield from (success, duration, last, hosts, total, failures)
 
 
-def reach(reached: Mapping[str, Reach]) -> Iterable[Metric]:
-    sent = CounterMetricFamily("netvane_device_probes_sent", "Pings sent to expected devices.", labels=["device"])
+def reach(reached: Mapping[tuple[str, Probe], Reach]) -> Iterable[Metric]:
+    labels = ["device", "probe"]
+    sent = CounterMetricFamily("netvane_device_probes_sent", "Probes sent to expected devices.", labels=labels)
     answered = CounterMetricFamily(
-        "netvane_device_probes_answered", "Pings that expected devices answered; the rest was lost.", labels=["device"]
+        "netvane_device_probes_answered", "Probes that expected devices answered; the rest was lost.", labels=labels
     )
-    rtt = _gauge("netvane_device_rtt_seconds", "Round-trip time of the last answered ping.")
-    jitter = _gauge("netvane_device_jitter_seconds", "Interarrival jitter as in RFC 3550.")
-    for device, state in list(reached.items()):
+    rtt = GaugeMetricFamily("netvane_device_rtt_seconds", "Round-trip time of the last answered probe.", labels=labels)
+    jitter = GaugeMetricFamily("netvane_device_jitter_seconds", "Interarrival jitter as in RFC 3550.", labels=labels)
+    for key, state in list(reached.items()):
         answers = state.answered
-        answered.add_metric([device], answers)
-        sent.add_metric([device], state.sent)
+        answered.add_metric(key, answers)
+        sent.add_metric(key, state.sent)
         if state.rtt is not None:
-            rtt.add_metric([device], state.rtt)
-            jitter.add_metric([device], state.jitter)
+            rtt.add_metric(key, state.rtt)
+            jitter.add_metric(key, state.jitter)
     yield from (sent, answered, rtt, jitter)
 
 
