@@ -94,7 +94,7 @@ class HostsExporter:
             ),
             "anomalies": of_watch(lambda w: metrics.anomalies(w.household, now())),
             "sweeps": of_watch(lambda w: metrics.sweeps(w.sweeps.states)),
-            "reach": of_watch(lambda w: metrics.reach(w.reached)),
+            "reach": of_watch(lambda w: metrics.reach(w.reachability.reached)),
             "registry": self._collect_registry,
             "events": self._journal.collect,
         }

@@ -76,7 +76,8 @@ class Address(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """One device as `netvane devices` shows it; times are RFC 3339. `kind_because` is what the kind rests on.
 
-    `name` is what it is called, `own_name` what its owner calls it.
+    `name` is what it is called, `own_name` what its owner calls it. `assumed` are those of `macs` that are taken for
+    its own by observation alone; `trusted` does not hold for them.
     """
 
     device: str
@@ -89,6 +90,7 @@ class Report(msgspec.Struct, frozen=True):
     kind: str
     network: str
     macs: tuple[str, ...]
+    assumed: tuple[str, ...]
     first_seen: str
     last_seen: str
     notes: str | None
@@ -160,10 +162,23 @@ class Owner:
                 setattr(device, key, value)
                 self._registry.touch(device.id)
                 events.append(_event(device.id, key, _text(before), _text(value)))
+            if entry.trusted is True:
+                # An import speaks of the MACs that it lists, `netvane devices trust` of all that there are.
+                spoken_of = None if not wish.create else merges[device_id]
+                events += self._confirm(device, spoken_of)
             for mac in merges[device_id]:
                 known = self._registry.macs.get(mac or "")
                 if known is not None and known.device != device.id:
                     events += self._merge_mac(known, device)
+        return events
+
+    def _confirm(self, device: Device, macs: list[str | None] | None) -> list[DeviceEvent]:
+        """Trust reaches the assumed MACs of a device: of these, or all."""
+        events = []
+        for mac in self._registry.macs_of(device.id):
+            if self._registry.is_assumed(mac.mac) and (macs is None or mac.mac in macs):
+                self._registry.confirm(mac.mac)
+                events.append(_event(device.id, "merged", mac.mac, device.id))
         return events
 
     def _create(self, mac: str) -> Device:
@@ -227,13 +242,14 @@ class Owner:
             device=device.id,
             name=label.name,
             own_name=device.name,
-            state=device.presence.state,
+            state=device.state,
             trusted=device.trusted,
             expected=device.expected,
             vendor=label.vendor,
             kind=label.guess.kind,
             network=next((mac.network for mac in reversed(macs) if mac.network), ""),
             macs=tuple(mac.mac for mac in macs),
+            assumed=tuple(mac.mac for mac in macs if self._registry.is_assumed(mac.mac)),
             first_seen=rfc3339(min((mac.first for mac in macs), default=0)),
             last_seen=rfc3339(last_seen(macs)),
             notes=device.notes,

@@ -69,13 +69,20 @@ class Device:
     presence: Presence = field(default_factory=Presence)
 
     @property
+    def state(self) -> State:
+        return self.presence.state(expected=self.expected)
+
+    @property
     def is_owners(self) -> bool:
         """Whether the owner has said anything about it."""
         return self.trusted or self.expected or self.name is not None or self.notes is not None
 
 
 class Merge(NamedTuple):
-    """MAC `mac`, of device `origin`, was put into device `into`; `by` is owner or observation."""
+    """MAC `mac`, of device `origin`, was put into device `into`; `by` is owner or observation.
+
+    What was only observed is assumed: names and client ids can be heard and copied by anybody.
+    """
 
     mac: str
     origin: str
@@ -123,6 +130,15 @@ class Registry:
         first, second = self.macs.get(mac), self.macs.get(other)
         return first is not None and second is not None and first.device == second.device
 
+    def is_assumed(self, mac: str) -> bool:
+        """Whether it belongs to its device by observation alone."""
+        merge = self.merges.get(mac)
+        return merge is not None and merge.by == "observation"
+
+    def is_trusted(self, record: Mac) -> bool:
+        """Whether its owner trusts it. Trust does not pass to a MAC that is assumed to be the device's."""
+        return self.devices[record.device].trusted and not self.is_assumed(record.mac)
+
     def add(self, mac: str, at: int, *, announced: int | None) -> Device:
         """Register a MAC as a device of its own. Raises RegistryFullError."""
         if len(self.macs) >= MAX_MACS:
@@ -144,7 +160,7 @@ class Registry:
         """
         record = self.macs[piece.mac]
         device = self.devices[record.device]
-        before = device.presence.state
+        before = device.state
         if piece.source in SAYS_PRESENT:
             record.last = max(record.last, piece.at)
             record.sources[piece.source] = max(record.sources.get(piece.source, 0), piece.at)
@@ -166,7 +182,7 @@ class Registry:
         if not set(piece.services) <= set(record.services):
             record.services = tuple(sorted({*record.services, *piece.services})[:MAX_SERVICES])
         self.unsaved.macs.add(piece.mac)
-        after = device.presence.state
+        after = device.state
         return before if after != before else None
 
     def end_round(self, failed_networks: frozenset[str]) -> list[tuple[Device, State]]:
@@ -180,10 +196,10 @@ class Registry:
         for device in self.devices.values():
             if networks.get(device.id, set()) & failed_networks:
                 continue
-            before = device.presence.state
-            device.presence.end_round()
+            before = device.state
+            device.presence.end_round(expected=device.expected)
             self.unsaved.devices.add(device.id)
-            if device.presence.state != before:
+            if device.state != before:
                 changed.append((device, before))
         return changed
 
@@ -202,6 +218,11 @@ class Registry:
             target.trusted |= source.trusted
             target.expected |= source.expected
             self._remove_device(source.id)
+
+    def confirm(self, mac: str) -> None:
+        """The owner says so too: an assumed MAC is the device's."""
+        self.merges[mac] = self.merges[mac]._replace(by="owner")
+        self.unsaved.macs.add(mac)
 
     def split(self, mac: str) -> Device:
         """Give a merged MAC a device of its own again, under its own id."""
@@ -233,7 +254,8 @@ class Registry:
     def candidates(self) -> Iterator[Candidate]:
         for record in self.macs.values():
             names = frozenset(name.name for name in record.names.values())
-            yield Candidate(record.mac, record.device, record.last, names, record.client_id)
+            marked = self.devices[record.device].is_owners
+            yield Candidate(record.mac, record.device, record.last, names, record.client_id, marked)
 
     def names(self, device: str) -> list[str]:
         """Observed names, the best first."""

@@ -43,7 +43,7 @@ class NightlyScan:
         registry = self._household.registry
         for device in list(registry.devices.values()):
             address = self._address(device)
-            if device.presence.state != "present" or address is None:
+            if device.state != "present" or address is None:
                 continue
             found: dict[str, str] | None = {}
             modes: tuple[NmapMode, ...] = ("services", "os") if settings.system else ("services",)
