@@ -38,7 +38,7 @@ class Addresses:
         self,
         device: DeviceTick,
         address: str,
-        leases: frozenset[tuple[str, str]],
+        leases: frozenset[tuple[str | None, str]],
         now: int,
         *,
         memory: Memory,
@@ -48,7 +48,7 @@ class Addresses:
         known = memory.device(device.mac, now).values.setdefault("unleased_address", Values()).known
         if address in known:
             return
-        leased = (device.mac, address) in leases
+        leased = (device.mac, address) in leases or (None, address) in leases
         if leased or now - memory.since < limits.learning_ns:
             self._waiting.pop((device.mac, address), None)
         elif len(self._waiting) < MAX_WAITING or (device.mac, address) in self._waiting:
@@ -93,7 +93,7 @@ def _off_network(device: DeviceTick, address: str, prefixes: tuple[str, ...]) ->
     )
 
 
-def _unleased(device: DeviceTick, address: str, leases: frozenset[tuple[str, str]]) -> Finding:
+def _unleased(device: DeviceTick, address: str, leases: frozenset[tuple[str | None, str]]) -> Finding:
     others = sum(leased == address for _, leased in leases)
     return Finding(
         kind="unleased_address",
