@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from netvane.common.clock import NANOSECONDS
-from netvane.common.config import Section, Size
+from netvane.common.config import Duration, Section, Size
 from netvane.flows.classnames import CLASSES
 
 HOUR = 3600 * NANOSECONDS
@@ -30,6 +30,7 @@ class Limits(Section, frozen=True):
     surge_factor: Positive = 3.0
     scanned_ports: Count = 25
     scanned_hosts: Count = 25
+    lease_grace: Duration = Duration(180)  # the list of leases comes a little after the lease
     tunnel_names: Count = 50
     upload_factor: Positive = 4.0
     upload_min_bytes: Size = Size(100_000_000)
