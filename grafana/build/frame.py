@@ -78,6 +78,20 @@ def query_variable(
     return variable
 
 
+_DEVICES = 'query_result(mac:netvane_device_info:named{site="$site"})'
+_MAC_AND_NAME = '/mac="(?<value>[^"]+)".*name="(?<text>[^"]+)"/'
+
+
+def any_device() -> builder.QueryVariable:
+    """The variable `device`: MAC addresses, shown by name; all unless some are chosen, also those without a name."""
+    return query_variable("device", "Device", _DEVICES, several=True, regex=_MAC_AND_NAME).all_value(".*")
+
+
+def one_device() -> builder.QueryVariable:
+    """The variable `device`: one MAC address, shown by name."""
+    return query_variable("device", "Device", _DEVICES, regex=_MAC_AND_NAME)
+
+
 def to_device(mac: str) -> builder.DashboardLink:
     """From one value of a panel to its device; `mac` is the label that holds any MAC address of it."""
     url = f"/d/{DEVICE}?${{__url_time_range}}&${{prometheus:queryparam}}&${{site:queryparam}}&var-device=${{{mac}}}"

@@ -4,7 +4,7 @@ import string
 from collections.abc import Sequence
 from typing import Protocol, Self, TypeVar
 
-from grafana_foundation_sdk.builders import bargauge, common, gauge, logs, piechart, stat, statetimeline, table
+from grafana_foundation_sdk.builders import bargauge, common, gauge, geomap, logs, piechart, stat, statetimeline, table
 from grafana_foundation_sdk.builders import dashboard as dashboard_builder
 from grafana_foundation_sdk.builders import timeseries as timeseries_builder
 from grafana_foundation_sdk.builders.barchart import Panel as BarChart
@@ -92,11 +92,9 @@ def pie(title: str, description: str, query: Query, *, unit: str, width: int = 8
     return slices.reduce_options(last_value()).legend(legend)
 
 
-def chart(title: str, description: str, query: Query, *, unit: str, x: str, width: int = 12) -> BarChart:
-    """One bar for each row of an instant query, named by its label `x`."""
+def chart(title: str, description: str, query: Promql, *, unit: str, x: str, width: int = 12) -> BarChart:
+    """One bar for each row of an instant query for a table, named by its label `x`."""
     columns = panel(BarChart(), title, description, query, unit=unit, width=width)
-    columns.with_transformation(transformation("labelsToFields", mode="columns"))
-    columns.with_transformation(transformation("merge"))
     return columns.x_field(x).legend(_legend().show_legend(show_legend=False))
 
 
@@ -140,6 +138,12 @@ def column(rows: table.Panel, name: str, **properties: object) -> table.Panel:
     """How the column `name` is shown: field options of Grafana by their id, with `_` for the dot."""
     values = [model.DynamicConfigValue(id_val=key.replace("_", "."), value=value) for key, value in properties.items()]
     return rows.override_by_name(name, values)
+
+
+def one_table(panel: geomap.Panel) -> None:
+    """The series of an instant query as the rows of one table, their labels as its columns."""
+    panel.with_transformation(transformation("labelsToFields", mode="columns"))
+    panel.with_transformation(transformation("merge"))
 
 
 def transformation(name: str, **options: object) -> model.DataTransformerConfig:

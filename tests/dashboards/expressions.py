@@ -42,4 +42,4 @@ def expressions() -> Iterator[Expression]:
 def interpolated(expr: str, values: Mapping[str, str]) -> str:
     """`expr` with `values` and Grafana's own variables put in. Raises KeyError for a variable with no value."""
     known = {**RANGE_VARIABLES, **values}
-    return re.sub(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))", lambda match: known[match[1] or match[2]], expr)
+    return re.sub(r"\$(?:\{(\w+)(?::\w+)?\}|([a-z_]\w*))", lambda match: known[match[1] or match[2]], expr)
