@@ -148,7 +148,7 @@ def _loss() -> Row:
             ),
             timeseries(
                 "Failed probes by reason",
-                "Probes a second that failed, with what was wrong: refused, timeout, nxdomain, a wrong address and so on.",
+                "Probes a second that failed, with what was wrong: refused, timeout, a wrong address and so on.",
                 Promql(
                     f"sum by (target, reason) (rate(netvane_probe_errors_total{{{_CHOSEN}}}[$__rate_interval])) > 0",
                     "{{target}} {{reason}}",

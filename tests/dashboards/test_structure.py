@@ -49,14 +49,8 @@ def parts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def each_panel() -> list[Any]:
-    return [
-        pytest.param(panel, id=f"{dashboard['uid']}-{panel['id']}") for dashboard in ALL for panel in panels(dashboard)
-    ]
-
-
-def each_dashboard() -> Any:
-    return pytest.mark.parametrize("dashboard", [pytest.param(board, id=board["uid"]) for board in ALL])
+EACH_DASHBOARD = [pytest.param(board, id=board["uid"]) for board in ALL]
+EACH_PANEL = [pytest.param(panel, id=f"{board['uid']}-{panel['id']}") for board in ALL for panel in panels(board)]
 
 
 def test_the_files_are_what_their_sources_make() -> None:
@@ -74,7 +68,7 @@ def test_all_are_there_and_are_told_apart() -> None:
     assert {panel["type"] for dashboard in ALL for panel in panels(dashboard)} <= KINDS
 
 
-@each_dashboard()
+@pytest.mark.parametrize("dashboard", EACH_DASHBOARD)
 def test_manners(dashboard: dict[str, Any]) -> None:
     assert dashboard["schemaVersion"] <= NEWEST_SCHEMA
     assert dashboard["editable"] is False
@@ -85,7 +79,7 @@ def test_manners(dashboard: dict[str, Any]) -> None:
     assert (link["keepTime"], link["includeVars"], link["tags"]) == (True, True, dashboard["tags"])
 
 
-@each_dashboard()
+@pytest.mark.parametrize("dashboard", EACH_DASHBOARD)
 def test_panels_lie_on_the_grid_side_by_side(dashboard: dict[str, Any]) -> None:
     taken: dict[tuple[int, int], int] = {}
     for panel in dashboard["panels"]:
@@ -98,7 +92,7 @@ def test_panels_lie_on_the_grid_side_by_side(dashboard: dict[str, Any]) -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-@each_dashboard()
+@pytest.mark.parametrize("dashboard", EACH_DASHBOARD)
 def test_every_variable_is_known_and_used(dashboard: dict[str, Any]) -> None:
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     assert {"prometheus", "site"} <= set(variables)
@@ -109,7 +103,7 @@ def test_every_variable_is_known_and_used(dashboard: dict[str, Any]) -> None:
     assert named - BUILT_IN == set(variables)
 
 
-@each_dashboard()
+@pytest.mark.parametrize("dashboard", EACH_DASHBOARD)
 def test_links_lead_to_dashboards_that_exist_and_keep_the_variables(dashboard: dict[str, Any]) -> None:
     for url in (text for text in parts(dashboard) if text.startswith("/d/")):
         uid = LINK.match(url)
@@ -123,7 +117,7 @@ def test_links_lead_to_dashboards_that_exist_and_keep_the_variables(dashboard: d
         assert set(re.findall(r"var-(\w+)=", url)) <= known
 
 
-@pytest.mark.parametrize("panel", each_panel())
+@pytest.mark.parametrize("panel", EACH_PANEL)
 def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert len(panel["description"]) > 10
@@ -131,7 +125,7 @@ def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
     assert panel["fieldConfig"]["defaults"]["unit"]
 
 
-@pytest.mark.parametrize("panel", each_panel())
+@pytest.mark.parametrize("panel", EACH_PANEL)
 def test_data_sources_are_variables(panel: dict[str, Any]) -> None:
     sources = [panel["datasource"], *(target["datasource"] for target in panel["targets"])]
     assert {source["uid"] for source in sources} == {f"${{{source['type']}}}" for source in sources}
@@ -140,14 +134,14 @@ def test_data_sources_are_variables(panel: dict[str, Any]) -> None:
     assert len(set(references)) == len(references)
 
 
-@pytest.mark.parametrize("panel", each_panel())
+@pytest.mark.parametrize("panel", EACH_PANEL)
 def test_rates_follow_the_interval_that_grafana_chooses(panel: dict[str, Any]) -> None:
     for target in panel["targets"]:
         windows = re.findall(r"\b(?:rate|irate)\([^\[]*\[([^\]]+)\]", target["expr"])
         assert set(windows) <= {"$__rate_interval"}
 
 
-@pytest.mark.parametrize("panel", each_panel())
+@pytest.mark.parametrize("panel", EACH_PANEL)
 def test_units_match_the_metrics(panel: dict[str, Any]) -> None:
     shown = {panel["fieldConfig"]["defaults"]["unit"]}
     for override in panel["fieldConfig"]["overrides"]:
