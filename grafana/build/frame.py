@@ -105,7 +105,7 @@ def _link_to_others() -> builder.DashboardLink:
 
 def _outages() -> builder.AnnotationQuery:
     # From Prometheus, because Loki need not be there.
-    expr = 'max by (culprit) (netvane_outage_active{site="$site"}) == 1'
+    expr = 'max_over_time(culprit:netvane_outage_active:max1m{site="$site"}[$__interval]) == 1'
     return _annotation("Outages", expr, "red")
 
 

@@ -38,7 +38,7 @@ def _verdict() -> Row:
         "Each day of the last year",
         "Share of the day, noon to noon, in which at least one target of the role worked. A click opens that day.",
         Promql(
-            'avg_over_time(role:netvane_probe_available:avg1h{site="$site", role=~"$role"}[1d:1h] offset -12h)',
+            'avg_over_time(role:netvane_probe_available:avg1h{site="$site", role=~"$role"}[1d] offset -12h)',
             "{{role}}",
             step="1d",
         ),
@@ -59,13 +59,13 @@ def _verdict() -> Row:
             year,
             chart(
                 "Outages by culprit",
-                "How long outages of the chosen time lasted, by the segment at fault. Counted when they are over.",
+                "How many minutes of the chosen time had an outage, by the segment at fault.",
                 Promql(
-                    'sum by (culprit) (increase(netvane_outage_seconds_total{site="$site"}[$__range]))',
+                    'sum by (culprit) (sum_over_time(culprit:netvane_outage_active:max1m{site="$site"}[$__range])) > 0',
                     instant=True,
                     table=True,
                 ),
-                unit="s",
+                unit="m",
                 x="culprit",
             ),
             log_panel(

@@ -197,9 +197,8 @@ def _storage() -> Row:
             ),
             timeseries(
                 "Metrics on the disk",
-                "What Prometheus keeps: blocks and its write-ahead log.",
+                "What Prometheus keeps in blocks; the newest hours come to it besides.",
                 Promql('max(prometheus_tsdb_storage_blocks_bytes{site="$site"})', "blocks"),
-                Promql('max(prometheus_tsdb_wal_storage_size_bytes{site="$site"})', "write-ahead log"),
                 unit="bytes",
             ),
             timeseries(

@@ -30,6 +30,7 @@ UNITS = (
     (r"_timestamp_seconds\b", {"dateTimeAsIso", "dateTimeFromNow", "s"}),
     (r"rate\([^)]*_bytes_total\b|_bytes:rate", {"Bps"}),
     (r"_cpu_seconds_total\b", {"percentunit"}),
+    (r"sum_over_time\(\w+:\w+:max1m\b", {"m"}),  # one sample a minute
     (r"_bytes(_total)?\b", {"bytes", "percentunit"}),
     (r"loss:ratio|available:|_ratio\b|_active:max1m", {"percentunit"}),
     (r"_bits_per_second\b", {"bps"}),
