@@ -9,7 +9,8 @@ from typing import NamedTuple
 from netvane.common.clock import NANOSECONDS
 from netvane.hosts import kinds, vendors
 from netvane.hosts.kinds import Guess
-from netvane.hosts.registry import Device, Mac, Registry
+from netvane.hosts.records import Device, Mac
+from netvane.hosts.registry import Registry
 
 HOLD_NS = 3600 * NANOSECONDS
 

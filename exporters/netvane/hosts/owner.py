@@ -13,7 +13,8 @@ from netvane.common.event_schema import Device as DeviceEvent
 from netvane.common.text import clean_name
 from netvane.hosts.evidence import parse_mac
 from netvane.hosts.labels import Labels
-from netvane.hosts.registry import Device, Mac, Merge, Registry, RegistryFullError, last_seen
+from netvane.hosts.records import Device, Mac, Merge
+from netvane.hosts.registry import Registry, RegistryFullError, last_seen
 
 Text = Annotated[str, msgspec.Meta(max_length=255)]
 
