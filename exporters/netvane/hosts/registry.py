@@ -195,15 +195,6 @@ class Registry:
             marked = self.devices[record.device].is_owners
             yield Candidate(record.mac, record.device, record.last, names, record.client_id, marked)
 
-    def names(self, device: str) -> list[str]:
-        """Observed names, the best first."""
-        records = self.macs_of(device)
-        found: list[str] = []
-        for source in NAME_SOURCES:
-            known = [record.names[source] for record in records if source in record.names]
-            found += [name.name for name in sorted(known, key=lambda name: -name.last) if name.name not in found]
-        return found
-
     def _make_room(self) -> None:
         """The least of all goes: one that its owner never mentioned, seen for the shortest time, longest ago."""
 
