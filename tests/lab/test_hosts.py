@@ -487,6 +487,15 @@ def test_netvane_devices(home: Home) -> None:
         run("forget", other)
         with running_exporter("hosts", home.mon, exporter.directory, FAST) as again:
             assert devices(again)[gadget.mac]["expected"] is True
+            # What was changed meanwhile is told now, as of then and once.
+            (expected,) = events(again, "device", change="expected", by="owner", mac=gadget.mac, current="true")
+            assert expected["device_name"] == "Hall light"
+            assert len(events(again, "device", change="forgotten", by="owner", mac=other)) == 1
+            eventually(lambda: value(again, "registry_writes_total") >= 1, what="a save")
+            again.process.stop()
+        with running_exporter("hosts", home.mon, exporter.directory, FAST) as third:
+            after_sweeps(third, 1)
+            assert len(events(third, "device", change="forgotten", by="owner", mac=other)) == 1
     assert json.loads(run("show", gadget.mac, "--format", "json"))["own_name"] == "Hall light"
 
 

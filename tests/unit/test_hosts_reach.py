@@ -5,7 +5,8 @@ import pytest
 from netvane.hosts.evidence import Evidence
 from netvane.hosts.metrics import reach
 from netvane.hosts.reach import MAX_REACHED, Reachability
-from netvane.hosts.registry import Merge, Registry
+from netvane.hosts.records import Merge
+from netvane.hosts.registry import Registry
 
 PI, WIFI, ONLY6 = "b8:27:eb:00:00:01", "b8:27:eb:00:00:02", "24:0a:c4:00:00:03"
 SUBNET, ELSEWHERE = "198.51.100.0/24", "198.18.0.0/24"

@@ -18,7 +18,8 @@ from netvane.hosts.identity import Candidate, claimed_names, find_tie
 from netvane.hosts.labels import Labels
 from netvane.hosts.newcomers import Newcomers
 from netvane.hosts.presence import State
-from netvane.hosts.registry import Device, Merge, Registry, RegistryFullError
+from netvane.hosts.records import Device, Merge
+from netvane.hosts.registry import Registry, RegistryFullError
 
 log = get_logger("hosts")
 
@@ -142,10 +143,13 @@ class Household:
     def name(self, device: Device) -> str | None:
         return self.labels.of(device, self.registry.macs_of(device.id), self._clock.wall_ns()).name or None
 
+    def name_of(self, device_id: str) -> str | None:
+        device = self.registry.devices.get(device_id)
+        return None if device is None else self.name(device)
+
     def tell_of(self, event: DeviceEvent) -> None:
-        """An event about a device that is in the registry."""
-        device = self.registry.devices.get(event.device)
-        self._tell(event, event.device, None if device is None else self.name(device))
+        """An event about a device that is, or was, in the registry."""
+        self._tell(event, event.device, self.name_of(event.device))
 
     def _admit(self, pieces: list[Evidence]) -> None:
         for piece in pieces:

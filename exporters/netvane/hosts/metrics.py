@@ -10,7 +10,8 @@ from netvane.hosts.household import Household
 from netvane.hosts.keeper import Keeper
 from netvane.hosts.presence import STATES
 from netvane.hosts.reach import Probe, Reach
-from netvane.hosts.registry import Device, Mac, last_seen
+from netvane.hosts.records import Device, Mac
+from netvane.hosts.registry import last_seen
 from netvane.hosts.subnets import Plan
 from netvane.hosts.sweeps import SweepState
 

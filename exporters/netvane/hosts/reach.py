@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from netvane.hosts.registry import Device, Registry
+from netvane.hosts.records import Device
+from netvane.hosts.registry import Registry
 
 JITTER_GAIN = 1 / 16  # RFC 3550, section 6.4.1
 MAX_REACHED = 100  # expected devices that are measured

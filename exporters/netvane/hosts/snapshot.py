@@ -3,7 +3,7 @@
 from netvane.common.clock import NANOSECONDS
 from netvane.common.devices import MAX_DEVICES, DevicesView, PublishedDevice
 from netvane.hosts.household import Household
-from netvane.hosts.registry import Mac
+from netvane.hosts.records import Mac
 
 MAX_ADDRESSES = 8
 RECENT_NS = 86_400 * NANOSECONDS

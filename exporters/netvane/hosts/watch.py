@@ -26,7 +26,7 @@ from netvane.hosts.mdns import Mdns
 from netvane.hosts.mdns_message import Announcement
 from netvane.hosts.pings import Pings
 from netvane.hosts.reach import Reachability
-from netvane.hosts.registry import Device, Name
+from netvane.hosts.records import Device, Name
 from netvane.hosts.scan import NightlyScan
 from netvane.hosts.settings import HostsSettings
 from netvane.hosts.snapshot import devices_view
