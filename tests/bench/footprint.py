@@ -1,7 +1,7 @@
 """What a home with fifty devices costs: series, samples, bytes on the disk and bytes written, by part.
 
-Every gadget speaks every packet class both ways, which none does, so that the series are the most there can be. Loki and
-Grafana are not part of it: no binary of theirs can be had where this is run.
+Every gadget speaks every packet class both ways, which none does, so that the series are the most there can be. Loki
+and Grafana are not part of it: no binary of theirs can be had where this is run.
 """
 
 import time
