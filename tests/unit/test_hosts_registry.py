@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from netvane.common.event_file import StoreInUseError, StoreTooNewError
 from netvane.common.event_schema import Device as DeviceEvent
+from netvane.common.sqlite_file import StoreInUseError, StoreTooNewError
 from netvane.hosts import untold
 from netvane.hosts.evidence import Evidence
 from netvane.hosts.records import Merge
