@@ -100,8 +100,8 @@ def _traffic() -> Row:
             ),
             timeseries(
                 "Round-trip time",
-                "Of the last answered ping. Only devices that you expect are pinged.",
-                Promql('netvane_device_rtt_seconds{site="$site", device="$id"}', "round-trip time"),
+                "Of the last answer to a sweep (arp) or a ping (icmp). Only devices that you expect are measured.",
+                Promql('netvane_device_rtt_seconds{site="$site", device="$id"}', "{{probe}}"),
                 unit="s",
             ),
             activity,

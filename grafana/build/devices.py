@@ -92,7 +92,7 @@ def _presence() -> Row:
             timeseries(
                 "Round-trip time of expected devices",
                 "Of the last answered ping. Only devices that you expect are pinged.",
-                Promql(named_device('(netvane_device_rtt_seconds{site="$site"})'), "{{name}}"),
+                Promql(named_device('(netvane_device_rtt_seconds{site="$site", probe="icmp"})'), "{{name}}"),
                 unit="s",
             ),
         ],
