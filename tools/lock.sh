@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes requirements.lock (run time and build) and requirements-dev.lock with hashes and without registry addresses.
+# Writes requirements.lock (run time, its extras and build) and requirements-dev.lock with hashes and without registry addresses.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$(mktemp -d)
@@ -12,5 +12,5 @@ compile() {
     CUSTOM_COMPILE_COMMAND="make lock" "$tools/bin/pip-compile" --quiet --no-emit-index-url --no-emit-trusted-host \
         --no-emit-find-links --generate-hashes --allow-unsafe --strip-extras "$@" --output-file "$output" pyproject.toml
 }
-compile requirements.lock --extra build
-compile requirements-dev.lock --extra build --extra dev --constraint requirements.lock
+compile requirements.lock --extra build --extra quic
+compile requirements-dev.lock --extra build --extra quic --extra dev --constraint requirements.lock

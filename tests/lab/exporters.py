@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.lab.netns import Namespace
 from tests.lab.processes import PYTHON_ENV, Process
 from tests.lab.wait import eventually
 
-PORTS = {"latency": 9741}
+PORTS = {"latency": 9741, "hosts": 9742, "dhcp": 9743, "flows": 9744}
 
 _SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -64,12 +64,20 @@ class RunningExporter:
 
 @contextmanager
 def running_exporter(
-    name: str, namespace: Namespace, directory: Path, settings: dict[str, Any] | None = None
+    name: str,
+    namespace: Namespace,
+    directory: Path,
+    settings: dict[str, Any] | None = None,
+    through: Sequence[str] = (),
 ) -> Iterator[RunningExporter]:
-    """`netvane NAME` in `namespace`, ready, with its state and sockets below `directory`."""
+    """`netvane NAME` in `namespace`, ready, with its state and sockets below `directory`.
+
+    `through`: a command that starts it, such as setpriv(1).
+    """
     config = directory / "netvane.yml"
     config.write_text(json.dumps(settings or {}))
     command = [
+        *through,
         *(sys.executable, "-m", "netvane.cli", name, f"--config.file={config}"),
         *(f"--storage.data-dir={directory / 'data'}", f"--storage.run-dir={directory}"),
     ]

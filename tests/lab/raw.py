@@ -96,16 +96,19 @@ class RunningRaw:
 
 @contextlib.contextmanager
 def running_raw(
-    namespace: Namespace, directory: Path, *flags: str, interface: str | None = "eth0"
+    namespace: Namespace, directory: Path, *flags: str, interface: str | None = "eth0", programs: str | None = None
 ) -> Iterator[RunningRaw]:
     """`netvane raw` in `namespace`, listening on `interface` (None: nothing is waited for but its socket).
+
+    It looks for programs in the directories `programs`; by default in those of these tests.
 
     Its run directory is below `directory`, which everybody must be able to enter.
     """
     run_dir = directory / "raw"
     run_dir.mkdir(exist_ok=True)
     os.chown(run_dir, unprivileged(), unprivileged())
-    command = [*as_unprivileged(), *COMMAND, f"--run-dir={run_dir}", "--log.level=debug", *flags]
+    environment = [] if programs is None else ["env", f"PATH={programs}"]
+    command = [*as_unprivileged(), *environment, *COMMAND, f"--run-dir={run_dir}", "--log.level=debug", *flags]
     with namespace.start(command, env=PYTHON_ENV) as process:
         raw = RunningRaw(process, run_dir / SOCKET_NAME)
         ready = (lambda: raw.is_listening(interface)) if interface else raw.is_answering

@@ -64,11 +64,10 @@ def test_dead_slow_and_unknown_targets_delay_nobody(home: Home, tmp_path: Path) 
     ]
     with running_exporter("latency", home.mon, tmp_path, {"latency": {"targets": targets}}) as exporter:
         eventually(lambda: answered(exporter, "good") >= 25, within=20, what="answers of the good one")
-        assert sent(exporter, "good") - answered(exporter, "good") <= 1
+        eventually(lambda: sent(exporter, "good") - answered(exporter, "good") <= 1, what="none lost")
+        assert abs(sent(exporter, "good") - sent(exporter, "dead")) <= 3  # the same beat, in two scrapes
         assert answered(exporter, "dead") == answered(exporter, "unreachable") == 0
-        assert sent(exporter, "dead") >= 20
         assert exporter.value("netvane_probe_errors_total", target="unknown", reason="unresolved") >= 20
-        assert exporter.value("netvane_probe_late_sends_total") == 0
         assert exporter.value("netvane_resolve_failures_total") >= 1
 
 

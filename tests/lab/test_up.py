@@ -20,7 +20,7 @@ pytestmark = pytest.mark.lab
 
 PING_GROUPS = Path("/proc/sys/net/ipv4/ping_group_range")
 NETVANE = [sys.executable, "-m", "netvane.cli", "up"]
-PARTS = ("raw", "latency", "node", "alertmanager", "prometheus")
+PARTS = ("raw", "latency", "hosts", "dhcp", "node", "alertmanager", "prometheus")
 CAP_NET_RAW = 1 << 13  # linux/capability.h
 
 
@@ -205,7 +205,7 @@ def test_missing_programs(home: Home, tmp_path: Path) -> None:
         eventually_says(up, r"^alertmanager +off: no `prometheus-alertmanager` or `alertmanager` on PATH$")
         eventually_says(up, r"^latency +running")
         targets = home.rack.directory / "run/up/rendered/targets"
-        assert {path.stem for path in targets.iterdir()} == {"latency", "node"}
+        assert {path.stem for path in targets.iterdir()} == {"latency", "hosts", "dhcp", "node"}
 
 
 def test_what_it_cannot_start_with_is_one_line(home: Home, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_without_root_it_runs_what_it_can(home: Home, ordinary: tuple[Namespace,
         eventually_says(up, r"^latency +degraded: ")
         data = home.rack.directory / "home/.local/share/netvane"
         assert {path.name for path in data.iterdir()} == {
-            *("up.lock", "run", "latency", "node", "alertmanager", "prometheus")
+            *("up.lock", "run", "latency", "hosts", "dhcp", "node", "alertmanager", "prometheus")
         }
         assert {status(pid)["NoNewPrivs"] for pid in children(up.pid).values()} == {"1"}
         assert up.stop(grace=60) == 0

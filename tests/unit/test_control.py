@@ -285,6 +285,7 @@ def test_the_command(home: Path, running: bool, capfd: pytest.CaptureFixture[str
         assert len(lines("--since", "1970-01-01T00:00:00Z", "--until", "30d")) == 1
         assert len(lines("--since", "15m", "--until", "2200-01-01")) == EVENTS + 1
         assert lines("--mac", "00-00-00-00-00-00") == []
+        assert lines("--name", 'the "box"') == [newest]
         assert main(arguments(home, "--limit", "10")) == 0
         assert "stopped after 10" in capfd.readouterr().err
 
@@ -368,6 +369,26 @@ def test_a_closed_pipe_is_no_fault(home: Path) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(30) == 0
+
+
+def test_who_pages_slowly_still_gets_all(home: Path) -> None:
+    """The server lets go of slow clients, so the command takes everything at once and then waits for its reader."""
+    socket_file = control.socket_path(home, "latency")
+    program = "import sys; from netvane.common.command import main; sys.exit(main(sys.argv[1:]))"
+    with (
+        running_store(event_file_of(home, "latency")) as store,
+        serving(socket_file, {"events": control.events_handler(store)}, deadline_seconds=0.5),
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments(home, "--format", "json")], env=CHILD, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        first = process.stdout.readline()  # it prints, into a pipe that is too small for all of it
+        eventually(lambda: len(open_connections_to(socket_file)) == 0)
+        rest = process.stdout.readlines()
+        process.stdout.close()
+        assert process.wait(30) == 0
+    assert len([first, *rest]) == EVENTS + 1
 
 
 def test_the_text_cannot_move_a_terminals_cursor() -> None:

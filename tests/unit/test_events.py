@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -180,6 +181,16 @@ def test_a_waiter_that_gives_up_does_not_stop_the_write(tmp_path: Path) -> None:
         asyncio.run(give_up())
         assert store.append_confirmed(verdict("ok")).result(10)
         assert found(store) == ["ok", "patient"]
+
+
+def test_closing_ends_a_long_search(tmp_path: Path) -> None:
+    with running_store(tmp_path / "events.db") as store:
+        for number in range(5000):
+            store.append(dns(f"n{number}"))
+        assert store.append_confirmed(verdict("ok"), device_name="pi").result(10)
+        rows = store.search(Query(event="dns", name="nobody"))
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        next(rows)
 
 
 @pytest.mark.parametrize("kind", KINDS)

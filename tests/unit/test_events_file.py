@@ -145,6 +145,7 @@ def test_a_damaged_file_is_kept_aside_and_a_new_one_started(tmp_path: Path, dama
             assert store.stats().writable
             assert found(store) == [f"start {number}" for number in reversed(range(start + 1))]
     (kept,) = tmp_path.glob("events.db.damaged-*Z")
+    assert not store.stats().writable  # closed is closed
     assert kept.name == "events.db.damaged-20260101T000000Z"
     assert kept.read_bytes() == damaged
 

@@ -171,6 +171,19 @@ def test_targets_become_pings_of_their_segment() -> None:
 AROUND_WITHOUT_IPV6 = Surroundings(link_up=True, router_in_neighbour_table=True, ipv6_configured=False)
 
 
+def test_quality_that_was_forgotten_is_not_believed() -> None:
+    observations = Observations(0)
+    lossy = [ping("router", "router", 4, sent=60, answered=60)]
+    for number in range(0, 60, 5):
+        lossy[0][1].window._probes[number] = (seconds(number), None)
+    for now in range(60, 66):
+        evidence = observations.lay_out(lossy, AROUND_WITHOUT_IPV6, seconds(now))
+    assert evidence.degradation is not None
+    lossy[0][1].window.forget()
+    observations.forget_quality()
+    assert observations.lay_out(lossy, AROUND_WITHOUT_IPV6, seconds(66)).degradation is None
+
+
 def test_only_the_router_answers() -> None:
     snapshot = [
         ping("router", "router", 4, sent=60, answered=60),

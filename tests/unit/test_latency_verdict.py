@@ -42,7 +42,7 @@ FAR_DEAD: dict[str, Any] = {
     "resolvers": (BAD_DNS,),
     "captive": None,
 }
-DEGRADED = Degradation("isp", 0.05, None, None)
+DEGRADED = Degradation("isp", "loss", 0.05, None, None)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_one_verdict_names_the_nearest_broken_segment(evidence: Evidence, verdic
 
 
 def test_degraded_says_where_it_begins() -> None:
-    assert judge(FINE._replace(degradation=DEGRADED)) == Verdict("degraded", "isp")
+    assert judge(FINE._replace(degradation=DEGRADED)) == Verdict("degraded", "isp", "loss")
 
 
 def test_a_start_with_nothing_reachable() -> None:
@@ -173,7 +173,7 @@ def test_a_clear_rise_over_the_usual_is_slow_and_a_little_one_is_not() -> None:
     _, now = window(0.22, 60, into=line, start=360)
     figures = quality.figures("isp", [line], now)
     assert figures.slow
-    assert quality.assess([figures], None) == Degradation("isp", 0.0, 0.22, figures.usual_seconds)
+    assert quality.assess([figures], None) == Degradation("isp", "delay", 0.0, 0.22, figures.usual_seconds)
 
 
 def test_a_lost_packet_or_two_is_no_degradation() -> None:
@@ -188,12 +188,36 @@ def test_the_first_segment_that_shows_it_is_where_it_begins() -> None:
     found = quality.assess([good, bad, bad._replace(segment="upstream")], None)
     assert found is not None
     assert (found.segment, found.loss) == ("isp", 0.1)
-    assert quality.assess([good], 3.0) == Degradation("dns", 0.0, 3.0, None)
+    assert quality.assess([good], 3.0) == Degradation("dns", "dns", 0.0, 3.0, None)
     assert quality.assess([good], 0.5) is None
 
 
+def test_a_nearer_segment_needs_fewer_lost_to_be_blamed() -> None:
+    router, far = SegmentFigures("router", 120, 1, None, None), SegmentFigures("upstream", 130, 8, None, None)
+    near, clean = SegmentFigures("isp", 72, 2, None, None), SegmentFigures("isp", 72, 0, None, None)
+    for segments, blamed in (([router, near, far], "isp"), ([router, clean, far], "upstream")):
+        found = quality.assess(segments, None)
+        assert found is not None
+        assert (found.segment, found.cause) == (blamed, "loss")
+
+
+def test_nothing_is_said_before_every_segment_can_be_judged() -> None:
+    near, _ = window(0.02, 10, start=50)
+    far, now = window(None, 60)
+    assert quality.assess([quality.figures("isp", [near], now), quality.figures("upstream", [far], now)], None) is None
+    window(0.02, 30, into=near, start=60)
+    _, later = window(None, 30, into=far, start=60)
+    found = quality.assess([quality.figures("isp", [near], later), quality.figures("upstream", [far], later)], None)
+    assert found is not None
+    assert found.segment == "upstream"
+
+
 def test_a_degradation_is_believed_when_it_has_settled() -> None:
-    settling, far, near = Settling(), Degradation("upstream", 0.1, None, None), Degradation("router", 0.1, None, None)
+    settling, far, near = (
+        Settling(),
+        Degradation("upstream", "loss", 0.1, None, None),
+        Degradation("router", "loss", 0.1, None, None),
+    )
     seconds = iter(range(100))
 
     def step(found: Degradation | None) -> Degradation | None:

@@ -19,9 +19,11 @@ from netvane.common.raw_messages import MAX_REQUEST_BYTES, Missed, Sighting
 from netvane.raw import feed as feeds
 from netvane.raw import server as servers
 from netvane.raw import unixsocket
+from netvane.raw.discover import Discoverer
 from netvane.raw.feed import Feed
 from netvane.raw.listener import Listener
 from netvane.raw.server import Server
+from netvane.raw.sweep import Sweeper
 from netvane.raw.trace import DestinationError, Tracer, parse_destination
 from netvane.raw.unixsocket import SocketError
 
@@ -34,7 +36,7 @@ SUBSCRIBE = b'{"type":"subscribe"}\n'
 @contextlib.asynccontextmanager
 async def serving(path: Path, feed: Feed) -> AsyncIterator[None]:
     clock = SystemClock()
-    server = Server(Tracer(clock), feed, Listener(tuple, feed, clock), clock)
+    server = Server(Tracer(clock), Discoverer(clock), Sweeper(clock), feed, Listener(tuple, feed, clock), clock)
     with unixsocket.listening(path) as listening:
         running = asyncio.create_task(server.run(listening))
         try:
@@ -106,7 +108,8 @@ def test_status_and_mode_of_the_socket(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o660  # noqa: ASYNC240 - a tmpfs
         feed.publish(sighting(1))
         status = await rawclient.status(path)
-        assert status.requests == {"trace": 0, "subscribe": 0, "status": 1}
+        nothing = {"trace": 0, "discover": 0, "arp_sweep": 0, "nmap": 0, "subscribe": 0}
+        assert status.requests == {**nothing, "status": 1}
         assert (status.sightings, status.recent, status.connections, status.interfaces) == (1, 1, 1, ())
 
     play(tmp_path, scene)

@@ -46,6 +46,9 @@ def test_scrape_jobs(place: Place) -> None:
     }
     assert jobs["latency"] == ("15s", 2500, [str(place.directory / "targets/latency.json")])
     assert {name: job[:2] for name, job in jobs.items() if name != "latency"} == {
+        "dhcp": ("1m", 10000),
+        "flows": ("1m", 10000),
+        "hosts": ("1m", 10000),
         "node": ("1m", 10000),
         "prometheus": ("1m", 10000),
         "alertmanager": ("1m", 10000),
@@ -64,10 +67,17 @@ def test_other_addresses_and_parts_that_do_not_run(place: Place) -> None:
     )
     assert rendered.removed == (place.directory / "targets/node.json",)
     config = place.yaml("prometheus.yml")
-    assert [job["job_name"] for job in config["scrape_configs"]] == ["latency", "prometheus", "alertmanager"]
+    assert [job["job_name"] for job in config["scrape_configs"]] == [
+        "latency",
+        "hosts",
+        "dhcp",
+        "flows",
+        "prometheus",
+        "alertmanager",
+    ]
     assert config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] == ["alertmanager:9093"]
     assert json.loads((place.directory / "targets/latency.json").read_text())[0]["targets"] == ["latency:9741"]
-    with pytest.raises(ConfigError, match="unknown job 'nod'; expected one of latency, node, prometheus, alertmanager"):
+    with pytest.raises(ConfigError, match="unknown job 'nod'; expected one of latency, hosts, dhcp, flows, node, prom"):
         place.render(options=RenderOptions(without=frozenset({"nod"})))
 
 
@@ -137,6 +147,7 @@ def test_thresholds(place: Place) -> None:
     rules = place.yaml("rules/thresholds.yml")["groups"][0]["rules"]
     assert {rule["labels"]["name"]: rule["expr"] for rule in rules} == {
         "temperature_celsius": "vector(75)",
+        "dhcp_pool_used_ratio": "vector(0.9)",
         "disk_free_ratio": "vector(0.25)",
         "disk_full_within_seconds": "vector(43200)",
         "events_unshipped_seconds": "vector(3600)",

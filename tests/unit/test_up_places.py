@@ -109,11 +109,23 @@ def test_parts_of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(there))
     up = Up(prometheus_listen="[::1]:19090", retention_size=Size(5_000_000_000))
     found = {part.name: part for part in plan(tmp_path, up=up, interface="eth0").parts()}
-    assert list(found) == ["raw", "latency", "node", "alertmanager", "prometheus", "loki", "grafana"]
+    assert list(found) == [
+        "raw",
+        "latency",
+        "hosts",
+        "dhcp",
+        "flows",
+        "node",
+        "alertmanager",
+        "prometheus",
+        "loki",
+        "grafana",
+    ]
 
     assert found["raw"].capabilities == ("net_raw",)
     assert "--interface=eth0" in found["raw"].command
-    assert all(part.capabilities == () for part in found.values() if part.name != "raw")
+    assert all(part.capabilities == () for part in found.values() if part.name not in {"raw", "flows"})
+    assert found["flows"].capabilities == ("net_raw",)
     assert found["latency"].command[:5] == (sys.executable, "-P", "-m", "netvane.cli", "latency")
     assert f"--config.file={tmp_path}/run/up/netvane.yml" in found["latency"].command
     assert found["node"].command[0] == f"{there}/node_exporter"
@@ -128,7 +140,7 @@ def test_parts_of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["loki"].off == "comes with a later release of Netvane"
     assert found["grafana"].off == "no `grafana` or `grafana-server` on PATH"
     assert state_directories(list(found.values()), tmp_path / "data") == [
-        tmp_path / "data" / name for name in ("latency", "node", "alertmanager", "prometheus")
+        tmp_path / "data" / name for name in ("latency", "hosts", "dhcp", "flows", "node", "alertmanager", "prometheus")
     ]
 
 
@@ -136,8 +148,11 @@ def test_parts_without_root_and_without_programs(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", str(tmp_path))
     off = {part.name: part.off for part in plan(tmp_path, is_root=False).parts()}
     assert off == {
-        "raw": "needs root, to hand it CAP_NET_RAW: no path traces, no passive listener",
+        "raw": "needs root, to hand it CAP_NET_RAW: no path traces, no sweeps, no passive listener",
         "latency": None,
+        "hosts": None,
+        "dhcp": None,
+        "flows": "needs root, to hand it CAP_NET_RAW",
         "node": "no `prometheus-node-exporter` or `node_exporter` on PATH",
         "alertmanager": "no `prometheus-alertmanager` or `alertmanager` on PATH",
         "prometheus": "no `prometheus` on PATH",

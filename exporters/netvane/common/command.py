@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,7 @@ from netvane.common.timestamps import parse_rfc3339
 
 EXPORTERS = ("latency", "hosts", "dhcp", "flows")
 DEFAULT_LIMIT = 1000
+SPOOL_BYTES = 16 * 2**20  # in memory; more goes into a temporary file
 _SHOWN_APART = frozenset({"v", "ts", "event", "site", "host"})
 
 
@@ -38,13 +40,14 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
             until=END_OF_TIME if options.until is None else moment(parser, options.until, clock),
             event=options.event,
             mac=options.mac,
+            name=options.name,
             limit=options.limit,
         )
     except SystemExit as leave:  # argparse has said what is wrong
         return int(leave.code or 0)
     try:
         place = place_of(options)
-        _print(ask_or_open(options.exporter, query, place.data_dir, place.run_dir), options)
+        _print(spooled(ask_or_open(options.exporter, query, place.data_dir, place.run_dir)), options)
     except BrokenPipeError:  # `| head` has seen enough; the interpreter's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ConfigError as error:
@@ -89,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--until", metavar="TIME", help="before then; default: no end")
     parser.add_argument("--event", choices=KINDS, help="only this kind")
-    parser.add_argument("--mac", type=_mac, help="only this device")
+    parser.add_argument("--mac", type=mac_argument, help="only this device")
+    parser.add_argument("--name", help="only devices that had this name then")
     parser.add_argument("--limit", type=_positive, default=DEFAULT_LIMIT, metavar="N", help="default %(default)s")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default %(default)s")
     add_place_flags(parser)
@@ -120,7 +124,7 @@ def moment(parser: argparse.ArgumentParser, text: str, clock: Clock) -> int:
         parser.error(f"not a time: {text!r}; expected an age such as 15m, 24h or 30d, or 2026-11-21T12:00:00Z")
 
 
-def _mac(text: str) -> str:
+def mac_argument(text: str) -> str:
     digits = re.sub(r"[:.-]", "", text).lower()
     if not re.fullmatch(r"[0-9a-f]{12}", digits):
         raise argparse.ArgumentTypeError(f"not a MAC address: {text!r}")
@@ -131,6 +135,15 @@ def _positive(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,11}", text):
         raise argparse.ArgumentTypeError(f"not a number above 0: {text!r}")
     return int(text)
+
+
+def spooled(bodies: Iterator[bytes]) -> Iterator[bytes]:
+    """All are taken before the first is shown: who pages through them holds up neither the exporter nor its file."""
+    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+        spool.writelines(body + b"\n" for body in bodies)  # JSON has its newlines escaped
+        spool.seek(0)
+        for line in spool:
+            yield line.rstrip(b"\n")
 
 
 def _print(bodies: Iterator[bytes], options: argparse.Namespace) -> None:

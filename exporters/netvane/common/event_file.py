@@ -140,9 +140,9 @@ def _check(connection: sqlite3.Connection) -> None:
     end = time.monotonic() + CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     try:
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         connection.execute("SELECT id, ts, event, mac, name, body FROM events LIMIT 1").fetchone()
         connection.execute("SELECT sink, id FROM cursors LIMIT 1").fetchone()
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             return
@@ -188,16 +188,24 @@ def reading_connection(path: Path) -> sqlite3.Connection:
 
 
 def set_aside(path: Path, now_ns: int, reason: str) -> None:
+    """Make room for a new event database in the place of a damaged one. Raises OSError."""
+    log.error(
+        "event database is damaged: kept aside, a new one is started", kept=rename_aside(path, now_ns), reason=reason
+    )
+
+
+def rename_aside(path: Path, now_ns: int) -> Path:
     """Rename the file at `path` with its WAL and index to ``<name>.damaged-<time>``. Raises OSError."""
     stamp = datetime.fromtimestamp(now_ns // NANOSECONDS, UTC).strftime("%Y%m%dT%H%M%SZ")
     target = path.with_name(f"{path.name}.damaged-{stamp}")
     while target.exists():
         target = target.with_name(target.name + "+")
-    log.error("event database is damaged: kept aside, a new one is started", kept=target, reason=reason)
-    for suffix in ("", "-wal", "-shm"):  # the names by which SQLite finds them again beside the renamed file
+    # The WAL first: were it left beside a new file by a crash in between, SQLite would write its pages into that one.
+    for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(target.with_name(target.name + suffix))
+    return target
 
 
 def kept_aside(path: Path) -> tuple[int, float]:

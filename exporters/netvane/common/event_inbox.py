@@ -52,8 +52,8 @@ class Work(NamedTuple):
     cursor: CursorMove | None
 
 
-def settled_future() -> Future[bool]:
-    """A future whose waiter cannot cancel it: giving up waiting must not stop a write."""
+def uncancellable_future() -> Future[bool]:
+    """For somebody to wait on: that they give up must not stop a write."""
     future: Future[bool] = Future()
     future.set_running_or_notify_cancel()
     return future

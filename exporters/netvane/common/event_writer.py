@@ -53,7 +53,12 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
 
     @property
-    def failing(self) -> bool:
+    def works(self) -> bool:
+        """Whether the thread lives and its last attempt to write did not fail."""
+        return self._thread.is_alive() and not self._failing
+
+    @property
+    def _failing(self) -> bool:
         return self._retry_at > 0
 
     def start(self) -> None:
@@ -85,7 +90,7 @@ class Writer:
         while not closed:
             closed = self._inbox.wait(self._maintain_at, self._retry_at)
             self._write(self._inbox.take())
-            if not closed and not self.failing:
+            if not closed and not self._failing:
                 self._maintain()
         lost = self._inbox.take()
         if lost.events:
@@ -105,7 +110,7 @@ class Writer:
             self._inbox.give_back(work)
             self._failed(error)
             return
-        if self.failing:
+        if self._failing:
             log.info("events are written again")
             self._retry_at, self._retry_pause = 0, RETRY_FIRST_NS
         self._inbox.settle(work, stored=True)
@@ -143,6 +148,7 @@ class Writer:
                 self._count("age", expired)
                 more = expired.rows > 0
                 self._expire_at = now if more else now + EXPIRE_EVERY_NS
+                self.kept_aside = event_file.kept_aside(self._path)
             shrunk = event_retention.shrink(connection, self._max_bytes, sink)
             self._count("size", shrunk)
             more |= shrunk.rows > 0 or event_retention.give_back(connection, self._max_bytes)
@@ -181,7 +187,7 @@ class Writer:
         self.generation += 1
 
     def _failed(self, error: Exception) -> None:
-        if not self.failing:
+        if not self._failing:
             log.error("events cannot be written; they wait in memory", file=self._path, error=error)
         self._note(error)
         self._retry_at = self._clock.monotonic_ns() + self._retry_pause

@@ -18,7 +18,7 @@ import msgspec
 
 from netvane.common import event_file
 from netvane.common.clock import NANOSECONDS, Clock
-from netvane.common.event_inbox import CursorMove, Inbox, Limits, Pending, settled_future
+from netvane.common.event_inbox import CursorMove, Inbox, Limits, Pending, uncancellable_future
 from netvane.common.event_schema import MAX_BODY_BYTES, Encoder, Event, kind_of
 from netvane.common.event_search import Query, search
 from netvane.common.event_writer import Writer
@@ -66,6 +66,7 @@ class EventStore:
         self._inbox = Inbox(clock, self._limits)
         self._refused = Counter(invalid=0, too_large=0)
         self._counting = threading.Lock()
+        self._closing = threading.Event()
         lock = event_file.OwnerLock(path)
         self._writer = Writer(path, lock, self._inbox, clock, self._limits.max_bytes)
         try:
@@ -94,15 +95,19 @@ class EventStore:
         self, event: Event, *, mac: str | None = None, device_name: str | None = None, ts: int | None = None
     ) -> Future[bool]:
         """The same; the future is True once the event is on the disk, False where it was refused or dropped."""
-        confirmation = settled_future()
+        confirmation = uncancellable_future()
         self._take(event, mac, device_name, ts, confirmation)
         return confirmation
 
     def search(self, query: Query) -> Iterator[str]:
-        """Bodies, newest first. Reads the disk: a thread's business. Raises sqlite3.Error."""
+        """Bodies, newest first. Reads the disk: a thread's business.
+
+        Raises sqlite3.Error; "interrupted" is what a long search ends with when the store is closed.
+        """
         generation = self.generation
         try:
             connection = event_file.reading_connection(self.path)
+            connection.set_progress_handler(self._closing.is_set, 10_000)
             try:
                 yield from search(connection, query)
             finally:
@@ -132,7 +137,7 @@ class EventStore:
 
         An id of a database that was replaced meanwhile is ignored.
         """
-        move = CursorMove(sink, row_id, generation, settled_future())
+        move = CursorMove(sink, row_id, generation, uncancellable_future())
         self._inbox.put_cursor(move)
         return move.done
 
@@ -146,7 +151,7 @@ class EventStore:
             deleted=dict(writer.deleted),
             deleted_unshipped=writer.deleted_unshipped,
             write_failures=writer.failures,
-            writable=not writer.failing,
+            writable=writer.works,
             pending=pending,
             pending_bytes=pending_bytes,
             file_bytes=writer.file_bytes,
@@ -158,6 +163,7 @@ class EventStore:
 
     def close(self, timeout_seconds: float = 3.0) -> None:
         """Write what is pending and let go of the file; what a broken disk does not take in that time is lost."""
+        self._closing.set()
         self._inbox.close()
         if not self._writer.join(timeout_seconds):
             log.error("event store did not close in time", pending=self._inbox.load()[0])

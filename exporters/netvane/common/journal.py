@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import socket
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from netvane.common import events_metrics, settings
 from netvane.common.clock import SystemClock
 from netvane.common.config import Document
-from netvane.common.control import ControlError, ControlServer, events_handler, socket_path
+from netvane.common.control import ControlError, ControlServer, Handler, events_handler, socket_path
 from netvane.common.event_file import StoreError
 from netvane.common.event_inbox import Limits
 from netvane.common.event_schema import Event, Kind
@@ -24,10 +24,11 @@ from netvane.common.service import Service, ServiceError
 class Journal:
     """Opened by `start`, closed by `stop`; between the two `append` may be called from any thread."""
 
-    def __init__(self, document: Document, service: Service) -> None:
-        """Raises ConfigError."""
+    def __init__(self, document: Document, service: Service, requests: Mapping[str, Handler] | None = None) -> None:
+        """`requests`: what else the socket answers, beside ``events``. Raises ConfigError."""
         self._service = service
         self._site, self._loki = _check(document)
+        self._requests = requests or {}
         self._store: EventStore | None = None
         self._shipper: Shipper | None = None
         self._control: ControlServer | None = None
@@ -45,7 +46,8 @@ class Journal:
                 limits=Limits(max_bytes=service.storage.events_max),
             )
             self._control = ControlServer(
-                socket_path(service.run_dir, service.name), {"events": events_handler(self._store)}
+                socket_path(service.run_dir, service.name),
+                {"events": events_handler(self._store), **self._requests},
             )
             await self._control.start()
         except (StoreError, ControlError) as error:
@@ -74,22 +76,34 @@ class Journal:
         if self._store is not None:
             await asyncio.to_thread(self._store.close, 2.5)
 
-    def append(self, event: Event, *, mac: str | None = None, device_name: str | None = None) -> None:
-        """Store `event` as of now; never waits, never raises."""
+    def append(
+        self, event: Event, *, mac: str | None = None, device_name: str | None = None, ts: int | None = None
+    ) -> None:
+        """Store `event`, which happened at `ts` (Unix ns; now if not given); never waits, never raises."""
         if self._store is not None:
-            self._store.append(event, mac=mac, device_name=device_name)
+            self._store.append(event, mac=mac, device_name=device_name, ts=ts)
+
+    async def append_confirmed(self, event: Event, *, mac: str | None = None, device_name: str | None = None) -> bool:
+        """Store `event` as of now; True once it is on the disk, False where it could not be stored."""
+        if self._store is None:
+            return False
+        return await asyncio.wrap_future(self._store.append_confirmed(event, mac=mac, device_name=device_name))
+
+    async def search(self, query: Query) -> list[bytes]:
+        """The bodies that match, newest first; none where the store cannot be read."""
+        store = self._store
+
+        def search() -> list[bytes]:
+            with contextlib.suppress(sqlite3.Error):
+                if store is not None:
+                    return [body.encode() for body in store.search(query)]
+            return []
+
+        return await asyncio.to_thread(search)
 
     async def newest(self, event: Kind) -> bytes | None:
         """The body of the newest event of that kind; None where there is none, or the store cannot be read."""
-        store = self._store
-
-        def search() -> bytes | None:
-            with contextlib.suppress(sqlite3.Error):
-                if store is not None:
-                    return next((body.encode() for body in store.search(Query(event=event, limit=1))), None)
-            return None
-
-        return await asyncio.to_thread(search)
+        return next(iter(await self.search(Query(event=event, limit=1))), None)
 
     def collect(self) -> Iterable[Metric]:
         return () if self._store is None else events_metrics.collect(self._store, self._shipper)

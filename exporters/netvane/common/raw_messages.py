@@ -34,11 +34,45 @@ class SubscribeRequest(msgspec.Struct, frozen=True, tag="subscribe", forbid_unkn
     """Send the latest known sightings, then every new one, until the connection ends."""
 
 
+class DiscoverRequest(msgspec.Struct, frozen=True, tag="discover", forbid_unknown_fields=True):
+    """Ask by broadcast which DHCP servers there are, on an interface that the helper listens on, for `seconds`.
+
+    Only their offers are read; no lease is taken. dnsmasq pings for three seconds before it makes an offer.
+    """
+
+    interface: Annotated[str, msgspec.Meta(max_length=15)]
+    seconds: Annotated[float, msgspec.Meta(ge=1, le=10)] = 6.0
+
+
+class ArpSweepRequest(msgspec.Struct, frozen=True, tag="arp_sweep", forbid_unknown_fields=True):
+    """Ask by ARP who is in `subnet`, an IPv4 network of at most 4,096 addresses that `interface` has an address in."""
+
+    interface: Annotated[str, msgspec.Meta(max_length=15)]
+    subnet: Annotated[str, msgspec.Meta(max_length=18)]
+    seconds: Annotated[float, msgspec.Meta(ge=0.5, le=60)] = 10.0
+
+
+NmapMode: TypeAlias = Literal["ping", "services", "os"]
+
+
+class NmapRequest(msgspec.Struct, frozen=True, tag="nmap", forbid_unknown_fields=True):
+    """Run nmap(1) on `target`, an address or a network of at most 4,096 addresses, for at most `seconds`.
+
+    `ping` finds who is up (``-sn -n``); `services` asks the `top_ports` most usual ports of a single address what
+    runs there (``-sV``), `os` what it runs on (``-O``).
+    """
+
+    target: Annotated[str, msgspec.Meta(max_length=64)]
+    mode: NmapMode = "ping"
+    top_ports: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    seconds: Annotated[float, msgspec.Meta(ge=1, le=900)] = 60.0
+
+
 class StatusRequest(msgspec.Struct, frozen=True, tag="status", forbid_unknown_fields=True):
     """Tell how the helper is doing."""
 
 
-Request: TypeAlias = TraceRequest | SubscribeRequest | StatusRequest
+Request: TypeAlias = TraceRequest | DiscoverRequest | ArpSweepRequest | NmapRequest | SubscribeRequest | StatusRequest
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -69,6 +103,68 @@ class Trace(msgspec.Struct, frozen=True, tag="trace"):
     destination: str
     reached: bool
     hops: tuple[Hop, ...]
+    error: str | None = None
+
+
+class DhcpOffer(msgspec.Struct, frozen=True):
+    """What a DHCP server offered: `server` is the address it gives for itself, `mac` where its frame came from."""
+
+    server: str
+    mac: str
+    offered: str | None = None
+    routers: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    lease_seconds: int | None = None
+
+
+class Discovery(msgspec.Struct, frozen=True, tag="discovery"):
+    """The servers that answered, one offer each; `error` is why this machine itself could not ask."""
+
+    interface: str
+    offers: tuple[DhcpOffer, ...] = ()
+    error: str | None = None
+
+
+class ArpAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """`mac` answered for `address`; an address that two answer for is there twice."""
+
+    address: str
+    mac: str
+    rtt_seconds: float
+
+
+class ArpSweep(msgspec.Struct, frozen=True, tag="arp_sweep"):
+    """Who answered. `truncated`: more did than an answer holds. `error` is why this machine could not ask."""
+
+    answers: tuple[ArpAnswer, ...] = ()
+    truncated: bool = False
+    error: str | None = None
+
+
+class NmapService(msgspec.Struct, frozen=True, array_like=True):
+    """An open port; `product` is what nmap took it for, version included. Texts are clean."""
+
+    port: int
+    protocol: str
+    name: str
+    product: str | None = None
+
+
+class NmapHost(msgspec.Struct, frozen=True, array_like=True):
+    """A host that is up; `mac` only where it is directly attached. `system` is nmap's best guess."""
+
+    address: str
+    mac: str | None = None
+    rtt_seconds: float | None = None
+    services: tuple[NmapService, ...] = ()
+    system: str | None = None
+
+
+class Nmap(msgspec.Struct, frozen=True, tag="nmap"):
+    """Who is up. `error`: nmap is missing, was stopped at its time limit, failed, or wrote what cannot be read."""
+
+    hosts: tuple[NmapHost, ...] = ()
+    truncated: bool = False
     error: str | None = None
 
 
@@ -167,5 +263,5 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     interfaces: tuple[InterfaceStatus, ...]
 
 
-Answer: TypeAlias = Trace | Status | Refused
+Answer: TypeAlias = Trace | Discovery | ArpSweep | Nmap | Status | Refused
 Report: TypeAlias = Sighting | Missed | Heartbeat | Refused

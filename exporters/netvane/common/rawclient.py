@@ -15,8 +15,14 @@ from netvane.common.raw_messages import (
     HEARTBEAT_SECONDS,
     MAX_ANSWER_BYTES,
     Answer,
+    ArpSweep,
+    ArpSweepRequest,
+    DiscoverRequest,
+    Discovery,
     Heartbeat,
     Missed,
+    Nmap,
+    NmapRequest,
     Refused,
     Report,
     Request,
@@ -28,7 +34,7 @@ from netvane.common.raw_messages import (
     TraceRequest,
 )
 
-A = TypeVar("A", Trace, Status)
+A = TypeVar("A", Trace, Discovery, ArpSweep, Nmap, Status)
 
 _encoder = msgspec.json.Encoder()
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
@@ -45,6 +51,25 @@ async def trace(socket: Path, destination: str, *, max_ttl: int = 30, probes: in
     seconds = min(10.0, max(0.1, deadline * 0.8))
     request = TraceRequest(destination, max_ttl=max_ttl, probes=probes, seconds=seconds)
     return await _ask(socket, request, Trace, deadline)
+
+
+async def discover(socket: Path, interface: str, *, seconds: float = 6.0, deadline: float = 8.0) -> Discovery:
+    """The DHCP servers on `interface` (see DiscoverRequest), within `deadline` seconds. Raises RawUnavailable."""
+    return await _ask(socket, DiscoverRequest(interface, seconds), Discovery, deadline)
+
+
+async def arp_sweep(socket: Path, interface: str, subnet: str, *, deadline: float = 12.0) -> ArpSweep:
+    """Who answers in a directly attached subnet (see ArpSweepRequest), within `deadline` seconds.
+
+    Raises RawUnavailable.
+    """
+    seconds = min(60.0, max(0.5, deadline * 0.8))
+    return await _ask(socket, ArpSweepRequest(interface, subnet, seconds), ArpSweep, deadline)
+
+
+async def nmap(socket: Path, request: NmapRequest) -> Nmap:
+    """What nmap finds, within 10 s more than it may take. Raises RawUnavailable."""
+    return await _ask(socket, request, Nmap, request.seconds + 10.0)
 
 
 async def status(socket: Path, *, deadline: float = 2.0) -> Status:

@@ -10,7 +10,9 @@ import msgspec
 
 from netvane.common.config import Document, Section, Size
 
-SECTIONS = frozenset({"site", "network", "storage", "loki", "notify", "alerts", "latency", "up"})
+SECTIONS = frozenset(
+    {"site", "network", "storage", "loki", "notify", "alerts", "dhcp", "flows", "hosts", "latency", "up"}
+)
 
 DEFAULT_FILE = Path("/etc/netvane/netvane.yml")
 

@@ -76,6 +76,10 @@ class Observations:
         if found is not None:
             self._captive = (start_ns, found)
 
+    def forget_quality(self) -> None:
+        """Believe nothing of what was said about the line's quality so far."""
+        self._settling = Settling()
+
     def dns_seconds(self, now_ns: int) -> float | None:
         """The median time of the fastest resolver's newest answers; None where too few are recent."""
         medians = []

@@ -10,7 +10,7 @@ from netvane.latency.path import PathWatch
 from netvane.latency.prober import Target, Totals
 from netvane.latency.rounds import Subject
 from netvane.latency.series import Series
-from netvane.latency.verdict import NAMES
+from netvane.latency.verdict import NAMES, OUTAGES
 from netvane.latency.watch import VerdictWatch
 
 LABELS = ["probe", "target", "role", "family"]
@@ -104,9 +104,11 @@ def verdict(watch: VerdictWatch) -> Iterable[Metric]:
     for name in NAMES:
         one_hot.add_metric([name], float(now is not None and now.name == name))
     yield one_hot
-    degraded = GaugeMetricFamily("netvane_degraded", "1 for the segment where `degraded` begins.", labels=["segment"])
-    if now is not None and now.segment is not None:
-        degraded.add_metric([now.segment], 1)
+    degraded = GaugeMetricFamily(
+        "netvane_degraded", "1 for the segment where `degraded` begins, and what it is.", labels=["segment", "cause"]
+    )
+    if now is not None and now.segment is not None and now.cause is not None:
+        degraded.add_metric([now.segment, now.cause], 1)
     yield degraded
     yield GaugeMetricFamily(
         "netvane_only_router_answers",
@@ -114,7 +116,13 @@ def verdict(watch: VerdictWatch) -> Iterable[Metric]:
         value=float(watch.only_router_answers),
     )
     outage, counted = watch.outage, watch.totals
-    yield GaugeMetricFamily("netvane_outage_active", "Whether an outage lasts.", value=float(outage is not None))
+    active = GaugeMetricFamily(
+        "netvane_outage_active", "1 for the culprit of the outage that lasts.", labels=["culprit"]
+    )
+    for name in NAMES:
+        if name in OUTAGES:
+            active.add_metric([name], float(outage is not None and outage.culprit == name))
+    yield active
     count = CounterMetricFamily("netvane_outages", "Outages that have ended.", labels=["culprit"])
     seconds = CounterMetricFamily("netvane_outage_seconds", "How long they lasted in all.", labels=["culprit"])
     for culprit, number in counted.count.items():
@@ -127,11 +135,14 @@ def verdict(watch: VerdictWatch) -> Iterable[Metric]:
         "When the last outage began, as Unix time; 0: none known.",
         value=start_ns / NANOSECONDS,
     )
-    yield GaugeMetricFamily(
+    ended = GaugeMetricFamily(
         "netvane_outage_last_end_timestamp_seconds",
-        "When the last outage that has ended did, as Unix time; 0: none known.",
-        value=counted.last_end_ns / NANOSECONDS,
+        "When the last outage that has ended did, as Unix time.",
+        labels=["culprit"],
     )
+    if counted.last_end_ns:
+        ended.add_metric([counted.last_culprit], counted.last_end_ns / NANOSECONDS)
+    yield ended
 
 
 def _cumulative(bounds: tuple[float, ...], counts: tuple[int, ...]) -> list[tuple[str, float]]:

@@ -32,6 +32,7 @@ class Totals:
     seconds: dict[str, float]
     last_start_ns: int = 0
     last_end_ns: int = 0
+    last_culprit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +101,5 @@ def counted(totals: Totals, closed: Outage) -> Totals:
         {**totals.seconds, closed.culprit: totals.seconds.get(closed.culprit, 0.0) + seconds},
         closed.start_ns,
         closed.end_ns,
+        closed.culprit,
     )

@@ -65,7 +65,8 @@ def as_text(rows: list[Row], since_ns: int, now_ns: int) -> str:
     total = sum(row.seconds for row in rows)
     watched = max((now_ns - since_ns) / NANOSECONDS, 1.0)
     worked = 100 * (1 - min(total / watched, 1))
-    lines.append(f"{len(rows)} outages, {_length(total)} in all: {worked:.3f} % of the time it worked")
+    noun = "outage" if len(rows) == 1 else "outages"
+    lines.append(f"{len(rows)} {noun}, {_length(total)} in all: {worked:.3f} % of the time it worked")
     for culprit in sorted({row.culprit for row in rows}):
         blamed = [row.seconds for row in rows if row.culprit == culprit]
         lines.append(f"  {culprit}: {len(blamed)}, {_length(sum(blamed))}")

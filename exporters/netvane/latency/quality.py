@@ -7,15 +7,17 @@ router is lost everywhere behind it, so the first segment that shows it is where
 from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from netvane.common.clock import NANOSECONDS
 
 WINDOW_SECONDS = 60
 ANSWER_SECONDS = 2.0  # a probe without an answer for this long counts as lost here (and as late, should one come)
+FILLED_SECONDS = 30
 MIN_PROBES = 30
 MIN_LOST = 3
 LOSS = 0.02
+SAME_LOSS = 0.25
 USUAL_AFTER = 30  # answers before a target's usual round-trip time is known
 USUAL_GAIN = 1 / 600  # a running median over about ten minutes of probes at 1/s
 RISE_SECONDS = 0.05
@@ -25,9 +27,10 @@ SETTLE_SECONDS = 3.0
 
 
 class Degradation(NamedTuple):
-    """Which segment, and the figures that say so."""
+    """Which segment, by what (loss, delay, or slow dns), and the figures that say so."""
 
     segment: str
+    cause: Literal["loss", "delay", "dns"]
     loss: float
     rtt_seconds: float | None
     usual_seconds: float | None
@@ -79,6 +82,10 @@ class Window:
         ]
         return len(settled), sum(rtt is None for rtt in settled)
 
+    def is_filled(self, now_ns: int) -> bool:
+        """Whether it goes back far enough to say something."""
+        return bool(self._probes) and now_ns - self._probes[0][0] >= FILLED_SECONDS * NANOSECONDS
+
     def median(self, now_ns: int) -> float | None:
         """Median round-trip time of the last minute in seconds."""
         since = now_ns - WINDOW_SECONDS * NANOSECONDS
@@ -125,6 +132,7 @@ class SegmentFigures(NamedTuple):
     lost: int
     rtt_seconds: float | None
     usual_seconds: float | None
+    filled: bool = True
 
     @property
     def loss(self) -> float:
@@ -153,7 +161,8 @@ def figures(segment: str, windows: list[Window], now_ns: int) -> SegmentFigures:
         if now is not None and window.usual_seconds is not None and window.is_usual_known():
             rises.append((now - window.usual_seconds, now, window.usual_seconds))
     _, rtt, usual = max(rises, default=(0.0, None, None))
-    return SegmentFigures(segment, sum(probes for probes, _ in counts), sum(lost for _, lost in counts), rtt, usual)
+    filled = all(window.is_filled(now_ns) for window in windows)
+    return SegmentFigures(segment, sum(sent for sent, _ in counts), sum(lost for _, lost in counts), rtt, usual, filled)
 
 
 def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degradation | None:
@@ -161,9 +170,15 @@ def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degrada
 
     `dns_seconds` is the median time of the last minute's answered DNS questions.
     """
+    if not all(figure.filled for figure in segments):
+        return None  # a far segment that is probed more often would be blamed for what begins nearer
     for figure in segments:
-        if figure.loses or figure.slow:
-            return Degradation(figure.segment, figure.loss, figure.rtt_seconds, figure.usual_seconds)
+        if figure.loses:
+            # A nearer segment that is probed less often shows the same loss later: it needs fewer lost to be blamed.
+            nearest = next(near for near in segments if near.lost and near.loss >= figure.loss * SAME_LOSS)
+            return Degradation(nearest.segment, "loss", figure.loss, figure.rtt_seconds, figure.usual_seconds)
+        if figure.slow:
+            return Degradation(figure.segment, "delay", figure.loss, figure.rtt_seconds, figure.usual_seconds)
     if dns_seconds is not None and dns_seconds >= SLOW_DNS_SECONDS:
-        return Degradation("dns", 0.0, dns_seconds, None)
+        return Degradation("dns", "dns", 0.0, dns_seconds, None)
     return None

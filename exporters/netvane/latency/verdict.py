@@ -99,10 +99,11 @@ class Evidence(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The verdict, and for `degraded` the segment at which it begins."""
+    """The verdict, and for `degraded` the segment at which it begins and what it is: loss, delay or (slow) dns."""
 
     name: Name
     segment: str | None = None
+    cause: str | None = None
 
 
 def is_outage(verdict: Verdict | None) -> bool:
@@ -128,7 +129,7 @@ def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a ver
     if evidence.ipv6_configured and ipv6_is_gone(evidence):
         return Verdict("ipv6")
     if evidence.degradation is not None:
-        return Verdict("degraded", evidence.degradation.segment)
+        return Verdict("degraded", evidence.degradation.segment, evidence.degradation.cause)
     return Verdict("ok")
 
 

@@ -62,7 +62,7 @@ class VerdictWatch:
             self._state = State(outage)
             self.totals = Totals({}, {}, outage.start_ns, 0)
         else:
-            self.totals = Totals({}, {}, outage.start_ns, outage.end_ns)
+            self.totals = Totals({}, {}, outage.start_ns, outage.end_ns, outage.culprit)
 
     async def run(self, look: Callable[[], Surroundings], destination: Callable[[], str | None]) -> None:
         """Until cancelled."""
@@ -80,6 +80,7 @@ class VerdictWatch:
             # What an outage lost says nothing of the line that is back.
             for _, series in snapshot:
                 series.window.forget()
+            self._observations.forget_quality()
             evidence = evidence._replace(degradation=None)
             verdict = judge(evidence)
         verdict = self._coming_back.step(self.verdict, verdict, now)

@@ -20,9 +20,11 @@ from netvane.common.raw_messages import SOCKET_NAME
 from netvane.common.settings import Network, Storage
 from netvane.common.systemd import notify, watchdog_seconds
 from netvane.raw import unixsocket
+from netvane.raw.discover import Discoverer
 from netvane.raw.feed import Feed
 from netvane.raw.listener import Listener
 from netvane.raw.server import Server
+from netvane.raw.sweep import Sweeper
 from netvane.raw.trace import Tracer
 
 log = get_logger("raw")
@@ -67,7 +69,7 @@ async def _run(listening: socket.socket, interfaces: Sequence[str]) -> None:
     clock = SystemClock()
     feed = Feed()
     listener = Listener(lambda: interfaces or _default_interface(), feed, clock)
-    server = Server(Tracer(clock), feed, listener, clock)
+    server = Server(Tracer(clock), Discoverer(clock), Sweeper(clock), feed, listener, clock)
     work = [asyncio.create_task(listener.run(_beat)), asyncio.create_task(server.run(listening))]
     stopping = asyncio.create_task(stop.wait())
     notify("READY=1")

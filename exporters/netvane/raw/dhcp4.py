@@ -1,6 +1,7 @@
 """DHCPv4: RFC 2131 (message), RFC 2132 (options), RFC 3396 (long options), RFC 4702 (client FQDN)."""
 
 import socket
+import struct
 from typing import NamedTuple
 
 from netvane.common.text import clean_name
@@ -25,6 +26,7 @@ _MESSAGES = {
 }
 
 _PAD, _END = 0, 255
+_ANSWER_BY_BROADCAST = 0x8000
 _ROUTERS, _DNS, _HOST_NAME = 3, 6, 12
 _REQUESTED_ADDRESS, _LEASE_TIME, _OVERLOAD, _MESSAGE_TYPE, _SERVER_ID = 50, 51, 52, 53, 54
 _PARAMETER_LIST, _VENDOR_CLASS, _CLIENT_ID, _FQDN = 55, 60, 61, 81
@@ -47,6 +49,13 @@ class Dhcp4(NamedTuple):
     routers: tuple[str, ...]
     dns: tuple[str, ...]
     lease_seconds: int | None
+
+
+def discover(mac: bytes, transaction: int) -> bytes:
+    """A DHCPDISCOVER from `mac`, to be answered by broadcast, as long as the shortest BOOTP message (300 bytes)."""
+    fixed = struct.pack("!BBBBIHH16x6s10x192x", 1, 1, 6, 0, transaction, 0, _ANSWER_BY_BROADCAST, mac)
+    wanted = bytes([_PARAMETER_LIST, 3, _ROUTERS, _DNS, _LEASE_TIME])
+    return (fixed + _COOKIE + bytes([_MESSAGE_TYPE, 1, 1]) + wanted + bytes([_END])).ljust(300, b"\0")
 
 
 def parse(payload: bytes) -> Dhcp4:

@@ -7,9 +7,9 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,7 +19,13 @@ from netvane.common.raw_messages import (
     HEARTBEAT_SECONDS,
     MAX_REQUEST_BYTES,
     Answer,
+    ArpSweep,
+    ArpSweepRequest,
+    DiscoverRequest,
+    Discovery,
     Heartbeat,
+    Nmap,
+    NmapRequest,
     Refused,
     Report,
     Request,
@@ -29,21 +35,29 @@ from netvane.common.raw_messages import (
     Trace,
     TraceRequest,
 )
+from netvane.raw import nmap
+from netvane.raw.discover import Discoverer
 from netvane.raw.feed import Feed, Subscription
 from netvane.raw.listener import Listener
+from netvane.raw.sweep import SubnetError, Sweeper
 from netvane.raw.trace import DestinationError, Tracer
 
 log = get_logger("raw.server")
 
 MAX_CONNECTIONS = 32
 MAX_TRACES = 4
+MAX_DISCOVERIES = 1
+MAX_SWEEPS = 1
+MAX_NMAPS = 1
 MAX_SUBSCRIBERS = 8
 REQUEST_SECONDS = 5.0  # for a request to arrive whole
 SEND_SECONDS = 30.0  # for a client to take what it is sent
-TRACE_GRACE_SECONDS = 1.0
+GRACE_SECONDS = 1.0
 _REPORTS_AT_ONCE = 64
 
-Refusal: TypeAlias = Literal["busy", "destination", "incomplete", "malformed", "oversize", "silent"]
+A = TypeVar("A", ArpSweep, Nmap)
+
+Refusal: TypeAlias = Literal["busy", "destination", "incomplete", "interface", "malformed", "oversize", "silent"]
 
 
 class RefusedError(Exception):
@@ -55,19 +69,26 @@ class RefusedError(Exception):
 
 
 class Server:
-    """Answers requests with a `Tracer`, a `Feed` and a `Listener`."""
+    """Answers requests with a `Tracer`, a `Discoverer`, a `Sweeper`, nmap, a `Feed` and a `Listener`."""
 
-    def __init__(self, tracer: Tracer, feed: Feed, listener: Listener, clock: Clock) -> None:
+    def __init__(
+        self, tracer: Tracer, discoverer: Discoverer, sweeper: Sweeper, feed: Feed, listener: Listener, clock: Clock
+    ) -> None:
         self._tracer = tracer
+        self._discoverer = discoverer
+        self._sweeper = sweeper
         self._feed = feed
         self._listener = listener
         self._started = clock.wall_ns()
         self._encoder = msgspec.json.Encoder()
         self._decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
-        self._requests: Counter[str] = Counter(trace=0, subscribe=0, status=0)
+        self._requests: Counter[str] = Counter(trace=0, discover=0, arp_sweep=0, nmap=0, subscribe=0, status=0)
         self._refused: Counter[str] = Counter()
         self._connections: set[asyncio.Task[None]] = set()
         self._traces = 0
+        self._discoveries = 0
+        self._sweeps = 0
+        self._nmaps = 0
         self._closed = False
 
     async def run(self, listening: socket.socket) -> None:
@@ -121,6 +142,17 @@ class Server:
                 self._requests["trace"] += 1
                 log.info("trace", destination=request.destination, peer=peer)
                 await self._send(writer, await self._trace(request))
+            case DiscoverRequest():
+                self._requests["discover"] += 1
+                log.info("discover", interface=request.interface, peer=peer)
+                await self._send(writer, await self._discover(request))
+            case ArpSweepRequest():
+                self._requests["arp_sweep"] += 1
+                await self._send(writer, await self._until_gone(reader, self._sweep(request)))
+            case NmapRequest():
+                self._requests["nmap"] += 1
+                log.info("nmap", target=request.target, mode=request.mode, peer=peer)
+                await self._send(writer, await self._until_gone(reader, self._nmap(request)))
             case StatusRequest():
                 self._requests["status"] += 1
                 await self._send(writer, self.status())
@@ -155,12 +187,62 @@ class Server:
             raise RefusedError("busy", f"more than {MAX_TRACES} traces at a time")
         self._traces += 1
         try:
-            async with asyncio.timeout(request.seconds + TRACE_GRACE_SECONDS):
+            async with asyncio.timeout(request.seconds + GRACE_SECONDS):
                 return await self._tracer.trace(request)
         except DestinationError as error:
             raise RefusedError("destination", str(error)) from error
         finally:
             self._traces -= 1
+
+    async def _discover(self, request: DiscoverRequest) -> Discovery:
+        if request.interface not in {status.name for status in self._listener.status()}:
+            raise RefusedError("interface", f"{request.interface!r} is not listened on")
+        if self._discoveries >= MAX_DISCOVERIES:
+            raise RefusedError("busy", f"more than {MAX_DISCOVERIES} at a time")
+        self._discoveries += 1
+        try:
+            async with asyncio.timeout(request.seconds + GRACE_SECONDS):
+                return await self._discoverer.discover(request)
+        finally:
+            self._discoveries -= 1
+
+    async def _sweep(self, request: ArpSweepRequest) -> ArpSweep:
+        if self._sweeps >= MAX_SWEEPS:
+            raise RefusedError("busy", "a sweep is running")
+        self._sweeps += 1
+        try:
+            return await self._sweeper.sweep(request)
+        except SubnetError as error:
+            raise RefusedError("destination", str(error)) from error
+        finally:
+            self._sweeps -= 1
+
+    async def _nmap(self, request: NmapRequest) -> Nmap:
+        if self._nmaps >= MAX_NMAPS:
+            raise RefusedError("busy", "nmap is running")
+        self._nmaps += 1
+        try:
+            return await nmap.run(request)
+        except nmap.TargetError as error:
+            raise RefusedError("destination", str(error)) from error
+        finally:
+            self._nmaps -= 1
+
+    async def _until_gone(self, reader: asyncio.StreamReader, work: Coroutine[Any, Any, A]) -> A:
+        """The result of `work`, which takes long and is cancelled where nobody waits for it any more.
+
+        Raises ConnectionResetError then.
+        """
+        working, leaving = asyncio.create_task(work), asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ConnectionResetError("left before the answer")
+            return working.result()
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def _stream(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, subscription: Subscription

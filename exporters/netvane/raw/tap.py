@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Callable
 
+from netvane.common.bpf import attach
 from netvane.common.clock import Clock
 from netvane.raw import bpf
 from netvane.raw.sightings import Capture
@@ -39,7 +40,7 @@ class Tap:
         # Protocol 0: nothing arrives before bind, by when the filter is in place.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
-            bpf.attach(self._socket)
+            attach(self._socket, bpf.PROGRAM)
             enable_timestamps(self._socket)
             self._socket.setsockopt(_SOL_PACKET, _AUXDATA, 1)
             self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from netvane.common import settings
 from netvane.common.config import ConfigError, Document, Section
+from netvane.dhcp.settings import DhcpSettings
+from netvane.flows.settings import FlowsSettings
+from netvane.hosts.settings import HostsSettings
 from netvane.latency.settings import LatencySettings
 from netvane.up.settings import Alerts, Notify, Up
 
@@ -15,7 +18,10 @@ MODELS: dict[str, type[Section]] = {
     "loki": settings.Loki,
     "notify": Notify,
     "alerts": Alerts,
+    "flows": FlowsSettings,
     "latency": LatencySettings,
+    "dhcp": DhcpSettings,
+    "hosts": HostsSettings,
     "up": Up,
 }
 

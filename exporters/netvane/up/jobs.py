@@ -8,16 +8,25 @@ from netvane.up.settings import Up
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`address` is HOST:PORT; `interval` in seconds; more than `sample_limit` series fail the scrape."""
+    """`address` is HOST:PORT; `interval` in seconds; more than `sample_limit` series fail the scrape.
+
+    `capabilities` are what the exporter needs, in setpriv(1)'s words; those of root only.
+    """
 
     name: str
     address: str
     interval: int = 60
     sample_limit: int = 10_000
+    capabilities: tuple[str, ...] = ()
 
 
 # A new exporter is a new line here.
-EXPORTERS = (Job("latency", "127.0.0.1:9741", interval=15, sample_limit=2_500),)
+EXPORTERS = (
+    Job("latency", "127.0.0.1:9741", interval=15, sample_limit=2_500),
+    Job("hosts", "127.0.0.1:9742"),
+    Job("dhcp", "127.0.0.1:9743"),
+    Job("flows", "127.0.0.1:9744", capabilities=("net_raw",)),
+)
 
 
 def all_jobs(up: Up) -> tuple[Job, ...]:

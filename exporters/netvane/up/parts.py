@@ -38,23 +38,30 @@ class Plan:
     has_configuration: bool  # whether there is a netvane.yml at all
     log_level: str
     log_format: str
+    flows_off: str | None = None  # why there is nothing to capture
 
     def parts(self) -> list[Part]:
         return [self._raw(), *(self._exporter(job) for job in EXPORTERS), *self._servers()]
 
     def _raw(self) -> Part:
         if not self.is_root:
-            return Part(name="raw", off="needs root, to hand it CAP_NET_RAW: no path traces, no passive listener")
+            return Part(
+                name="raw", off="needs root, to hand it CAP_NET_RAW: no path traces, no sweeps, no passive listener"
+            )
         interface = (f"--interface={self.interface}",) if self.interface else ()
         return Part(
             name="raw",
             command=(*self._netvane("raw"), f"--run-dir={self.places.run}", *interface),
             directory=self.places.run,
             capabilities=("net_raw",),
-            shows="path traces, passive listener",
+            shows="path traces, sweeps, passive listener",
         )
 
     def _exporter(self, job: Job) -> Part:
+        if job.capabilities and not self.is_root:
+            return Part(name=job.name, off="needs root, to hand it CAP_NET_RAW")
+        if job.name == "flows" and self.flows_off is not None:
+            return Part(name=job.name, off=self.flows_off)
         configuration = (f"--config.file={self.places.configuration}",) if self.has_configuration else ()
         return Part(
             name=job.name,
@@ -66,6 +73,7 @@ class Plan:
                 f"--storage.run-dir={self.places.run}",
             ),
             directory=self.places.data / job.name,
+            capabilities=job.capabilities,
             listen=Address.parse(job.address),
             reloads=True,
             shows=f"http://{job.address}/metrics",
@@ -96,6 +104,7 @@ class Plan:
                     f"--config.file={rendered / 'alertmanager.yml'}",
                     f"--storage.path={data / 'alertmanager'}",
                     "--cluster.listen-address=",  # one alone has nobody to gossip with
+                    "--data.retention=192h",  # longer than the longest repeat_interval, which would be cut to it
                 ),
                 reloads=True,
             ),

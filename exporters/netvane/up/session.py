@@ -14,6 +14,8 @@ from typing import Literal
 from netvane.common import network, settings
 from netvane.common.config import ConfigError, Document
 from netvane.common.network import NetworkView
+from netvane.flows import interfaces
+from netvane.flows.settings import FlowsSettings
 from netvane.up import check, places, ports, privileges
 from netvane.up.console import NAME_WIDTH, Console
 from netvane.up.jobs import all_jobs
@@ -116,6 +118,7 @@ class Session:
             has_configuration=document.file is not None,
             log_level=self._options.log_level,
             log_format=self._options.log_format,
+            flows_off=_flows_off(document.section("flows", FlowsSettings)),
         )
         parts = plan.parts()
         jobs = {job.name for job in all_jobs(plan.up)}
@@ -178,3 +181,7 @@ def describe_network(view: NetworkView) -> str:
     router = f"router {view.router}" if view.router else "no IPv4 router"
     router6 = f"IPv6 router {view.router6}" if view.router6 else "no IPv6 router"
     return f"{view.interface}, {view.subnet or 'no IPv4 subnet'}, {router}, {router6}"
+
+
+def _flows_off(flows: FlowsSettings) -> str | None:
+    return None if flows.query_log is not None else interfaces.off(flows.interfaces)

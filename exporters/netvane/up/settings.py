@@ -103,6 +103,7 @@ class Alerts(Section, frozen=True):
     temperature_celsius: float = 75.0
     disk_free_ratio: Ratio = 0.10
     disk_full_within: Duration = Duration(4 * 86400)
+    dhcp_pool_used_ratio: Ratio = 0.9
     events_unshipped: Duration = Duration(3600)
     runbooks_url: str | None = None
 

@@ -1,0 +1,153 @@
+"""``netvane ask``: what one device talked to, from the event store of the flow exporter."""
+
+import argparse
+import asyncio
+import csv
+import re
+import sqlite3
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from netvane.common import control
+from netvane.common.clock import NANOSECONDS, Clock, SystemClock
+from netvane.common.config import Duration
+from netvane.common.event_file import OwnerLock, StoreError, StoreInUseError, open_database, reading_connection
+from netvane.common.events import event_file_of
+from netvane.flows.questions import DEFAULT_LIMIT, ROWS, Question, View, answer
+from netvane.flows.tables import print_columns
+
+EXPORTER = "flows"
+
+
+def handler(path: Path) -> control.Handler:
+    """Answers the request `ask` from the event file at `path`, in a thread and with a connection of its own."""
+
+    def work(question: Question) -> list[bytes]:
+        with closing(reading_connection(path)) as connection:
+            return [msgspec.json.encode(row) for row in answer(connection, question)]
+
+    async def handle(arguments: msgspec.Raw) -> AsyncGenerator[bytes, None]:
+        question = msgspec.json.decode(arguments, type=Question)
+        for row in await asyncio.to_thread(work, question):
+            yield row
+
+    return handle
+
+
+def main(argv: list[str], clock: Clock | None = None) -> int:
+    """Exit code: 0 fine, 1 a fault at run time, 2 a bad command line."""
+    options = _parser().parse_args(argv)
+    since = max(0, (clock or SystemClock()).wall_ns() - int(options.last * NANOSECONDS))
+    view: View = options.view
+    question = Question(device=options.device, view=view, since=since, limit=options.limit)
+    try:
+        rows = _ask_or_open(question, options.data_dir, options.run_dir)
+    except (control.ControlError, StoreError, sqlite3.Error, OSError, ValueError) as error:
+        print(f"netvane ask: {error}", file=sys.stderr)  # noqa: T201 - the answer to whoever typed the command
+        return 1
+    _FORMATS[options.format](view, rows, sys.stdout)
+    if len(rows) == options.limit:
+        print(f"netvane ask: stopped after {len(rows)}; --limit N shows more", file=sys.stderr)  # noqa: T201
+    return 0
+
+
+def _ask_or_open(question: Question, data_dir: Path, run_dir: Path) -> list[dict[str, object]]:
+    """From the running exporter; where it is stopped, from its file, as its owner for that long."""
+    path, socket = event_file_of(data_dir, EXPORTER), control.socket_path(run_dir, EXPORTER)
+    try:
+        return [msgspec.json.decode(row) for row in control.ask(socket, "ask", msgspec.to_builtins(question))]
+    except control.ControlAbsentError:
+        if not path.is_file():  # its owner would make one
+            raise StoreError(f"the {EXPORTER} exporter is not running, and there is no {path}") from None
+        try:
+            lock = OwnerLock(path)
+        except StoreInUseError as error:
+            raise StoreError(f"the {EXPORTER} exporter is running but does not listen on {socket}") from error
+        try:
+            with closing(open_database(path)) as connection:
+                return [msgspec.to_builtins(row) for row in answer(connection, question)]
+        finally:
+            lock.release()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="netvane ask", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--device", required=True, type=_device, metavar="MAC|NAME")
+    parser.add_argument(
+        "--last", type=parse_duration, default=parse_duration("1h"), metavar="AGE", help="15m, 1h, 31d; default 1h"
+    )
+    views = parser.add_mutually_exclusive_group()
+    for name, purpose in (
+        ("peers", "whom it talked to, summed up; the default"),
+        ("flows", "each conversation"),
+        ("dns", "the names it asked for"),
+    ):
+        views.add_argument(f"--{name}", dest="view", action="store_const", const=name, help=purpose)
+    parser.set_defaults(view="peers")
+    parser.add_argument("--format", choices=tuple(_FORMATS), default="table")
+    parser.add_argument("--limit", type=_positive, default=DEFAULT_LIMIT, metavar="N", help="default %(default)s")
+    parser.add_argument("--data-dir", type=Path, default=Path("/var/lib/netvane"), help="default %(default)s")
+    parser.add_argument("--run-dir", type=Path, default=Path("/run/netvane"), help="default %(default)s")
+    return parser
+
+
+def _device(text: str) -> str:
+    try:
+        return mac_address(text)
+    except argparse.ArgumentTypeError:
+        return text
+
+
+def mac_address(text: str) -> str:
+    """``24:0a:c4:00:00:01`` of any usual way to write it. Raises argparse.ArgumentTypeError."""
+    digits = re.sub(r"[:.-]", "", text).lower()
+    if not re.fullmatch(r"[0-9a-f]{12}", digits):
+        raise argparse.ArgumentTypeError(f"not a MAC address: {text!r}")
+    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+
+
+def parse_duration(text: str) -> Duration:
+    """Raises argparse.ArgumentTypeError."""
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"not a number above 0: {text!r}")
+    return int(text)
+
+
+def _write_json(_: View, rows: list[dict[str, object]], out: TextIO) -> None:
+    out.write(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode() + "\n")
+
+
+def _write_csv(view: View, rows: list[dict[str, object]], out: TextIO) -> None:
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(ROWS[view].__struct_fields__)
+    writer.writerows([_text(row[name]) for name in ROWS[view].__struct_fields__] for row in rows)
+
+
+def _write_table(view: View, rows: list[dict[str, object]], out: TextIO) -> None:
+    names = list(ROWS[view].__struct_fields__)
+    print_columns([names, *([_text(row[name]) for name in names] for row in rows)], out)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+_FORMATS: dict[str, Callable[[View, list[dict[str, object]], TextIO], None]] = {
+    "table": _write_table,
+    "csv": _write_csv,
+    "json": _write_json,
+}

@@ -1,0 +1,57 @@
+"""``netvane capture list|export``: the packets that were recorded lately."""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from netvane.common.clock import NANOSECONDS, Clock, SystemClock
+from netvane.flows import evidence
+from netvane.flows.ask import mac_address, parse_duration
+from netvane.flows.recorder import begun_ns, files
+from netvane.flows.tables import print_columns
+
+SNAPLEN = 262_144  # everything
+
+
+def main(argv: list[str], clock: Clock | None = None) -> int:
+    """Exit code: 0 fine, 1 a fault at run time, 2 a bad command line."""
+    options = _parser().parse_args(argv)
+    try:
+        if options.action == "list":
+            _list(options.directory)
+            return 0
+        since = (clock or SystemClock()).wall_ns() - int(options.last * NANOSECONDS)
+        recorded = sorted(files(options.directory), key=begun_ns)
+        packets = evidence.packets_of(recorded, options.device, since)
+        count = evidence.write(options.output, packets, snaplen=SNAPLEN)
+    except OSError as error:
+        print(f"netvane capture: {error}", file=sys.stderr)  # noqa: T201 - the answer to whoever typed the command
+        return 1
+    print(f"{count} packets in {options.output}")  # noqa: T201
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="netvane capture", description=__doc__, allow_abbrev=False)
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name, purpose in (("list", "the files of the recording"), ("export", "the packets of one device")):
+        action = actions.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
+        action.add_argument("--directory", type=Path, default=Path("/run/netvane/packets"), help="default %(default)s")
+        if name == "export":
+            action.add_argument("--device", required=True, type=mac_address, metavar="MAC")
+            action.add_argument(
+                "--last", type=parse_duration, default=parse_duration("1h"), metavar="AGE", help="default 1h"
+            )
+            action.add_argument(
+                "--output", type=Path, default=Path("export.pcap"), metavar="FILE", help="default %(default)s"
+            )
+    return parser
+
+
+def _list(directory: Path) -> None:
+    rows: list[list[object]] = [["file", "begun", "bytes"]]
+    for path in files(directory):
+        begun = datetime.fromtimestamp(begun_ns(path) // NANOSECONDS, UTC)
+        rows.append([path.name, f"{begun:%Y-%m-%dT%H:%M:%SZ}", path.stat().st_size])
+    print_columns(rows, sys.stdout)

@@ -1,0 +1,53 @@
+"""A small pcap with the packets that show a finding, cut out of the recording."""
+
+import os
+import struct
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from netvane.common.clock import NANOSECONDS
+from netvane.flows.batch import Batch
+from netvane.flows.pcapfile import CaptureFile, CaptureFileError
+
+SNAPLEN = 512
+MAX_PACKETS = 500
+_MAGIC_NANOSECONDS = 0xA1B23C4D
+_ETHERNET = 1
+
+Packet = tuple[int, int, bytes]  # Unix ns, bytes on the wire, what was captured
+
+
+def packets_of(files: list[Path], mac: str, since: int) -> Iterator[Packet]:
+    """The packets from and to `mac` since then; a file that is gone or empty is passed over. Raises OSError."""
+    wanted = int.from_bytes(bytes.fromhex(mac.replace(":", "")), "little")
+    for batch in _batches(files):
+        words = batch.words()
+        device = (words[0] >> np.uint64(16) == wanted) | (words[1] & np.uint64(0xFFFFFFFFFFFF) == wanted)
+        rows = np.flatnonzero(device & (batch.ts >= since) & (batch.captured >= 12))
+        yield from zip(batch.ts[rows].tolist(), batch.wire[rows].tolist(), batch.frames_at(rows), strict=True)
+
+
+def write(path: Path, packets: Iterator[Packet], *, snaplen: int, limit: int | None = None) -> int:
+    """Write a pcap for its owner only, each packet with its true length; returns how many. Raises OSError."""
+    count = 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
+        os.fchmod(descriptor, 0o600)
+        out.write(struct.pack("=IHHiIII", _MAGIC_NANOSECONDS, 2, 4, 0, 0, snaplen, _ETHERNET))
+        for ts, wire, frame in islice(packets, limit):
+            kept = frame[:snaplen]
+            out.write(struct.pack("=IIII", ts // NANOSECONDS, ts % NANOSECONDS, len(kept), wire) + kept)
+            count += 1
+    return count
+
+
+def _batches(files: list[Path]) -> Iterator[Batch]:
+    for path in files:
+        try:
+            with CaptureFile(path) as file:
+                yield from file.batches()
+        except CaptureFileError:  # the oldest, gone meanwhile; or one that was just begun, and empty
+            continue

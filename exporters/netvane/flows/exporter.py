@@ -1,0 +1,232 @@
+"""The packet-flow exporter: puts capture, names, events and metrics together."""
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Iterable
+
+from netvane.common import network, settings
+from netvane.common.config import Document
+from netvane.common.events import event_file_of
+from netvane.common.journal import Journal
+from netvane.common.log import get_logger
+from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
+from netvane.common.service import Service, private_directory
+from netvane.flows import ask, home, interfaces, metrics, querytail, recorder
+from netvane.flows.anomalies.records import Home
+from netvane.flows.capture import Capture
+from netvane.flows.country import country_of
+from netvane.flows.engine import Engine
+from netvane.flows.flowevents import event_of
+from netvane.flows.flowrecords import FlowRecord
+from netvane.flows.names import DnsExchange
+from netvane.flows.prefixes import PRIVATE, Prefixes
+from netvane.flows.settings import FlowsSettings
+from netvane.flows.unusual import Unusual
+from netvane.flows.watch import Ticker
+
+log = get_logger("flows")
+
+WATCH_SECONDS = 5.0
+
+
+class FlowsExporter:
+    """See netvane.common.service.Exporter."""
+
+    def __init__(self, document: Document, service: Service) -> None:
+        self._service = service
+        self._settings, self._network = _check(document)
+        events = event_file_of(service.storage.data_dir, service.name)
+        self._journal = Journal(document, service, {"ask": ask.handler(events)})
+        self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
+        self._capture: Capture | None = None
+        self._recorder: recorder.Recorder | None = None
+        self._query_tail = _query_tail(self._settings)
+        self._ticker = Ticker()
+        self._unusual: Unusual | None = None
+        self._home = Home()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def reload(self, document: Document) -> None:
+        checked = _check(document)
+        take_journal = self._journal.reload(document)
+        before = self._settings
+        self._settings, self._network = checked
+        take_journal()
+        if _of_capture(self._settings) != _of_capture(before):
+            self._stop_capture()
+        if self._settings.query_log != before.query_log:
+            self._service.set_degraded("query log", None)
+            self._query_tail = _query_tail(self._settings)
+        self._watch_once()
+
+    async def start(self) -> None:
+        private_directory(self._service.data_dir)
+        await self._journal.start()
+        self._unusual = Unusual(self._service.data_dir, self._journal, self._service.clock)
+        self._watch_once()
+        self._tasks = [self._service.spawn("watch", self._watch())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._stop_capture)
+        if self._unusual is not None:
+            self._unusual.close()
+        await self._journal.stop()
+
+    def collectors(self) -> dict[str, Callable[[], Iterable[Metric]]]:
+        unusual = self._unusual
+        assert unusual is not None  # noqa: S101 - asked after start
+        return {"traffic": self._collect, "anomalies": unusual.collect, "events": self._journal.collect}
+
+    def exchanges(self, found: list[DnsExchange]) -> None:
+        for exchange in found:
+            self._journal.append(exchange.event, mac=exchange.mac, ts=exchange.ts)
+        self._ticker.exchanges(found)
+
+    def flows(self, records: list[FlowRecord]) -> None:
+        capture, unusual = self._capture, self._unusual
+        if capture is None or unusual is None:
+            return
+        for record in records:
+            mac, event = event_of(record, capture.names.memory.name_of, country_of, unusual.series.classify)
+            self._journal.append(event, mac=mac, ts=record.last)
+
+    def interface(self, name: str, reason: str | None) -> None:
+        self._service.set_degraded(f"capture {name}", reason)
+
+    def ticked(self, now: int) -> None:
+        self._service.beat()
+        if self._capture is not None and self._unusual is not None:
+            self._unusual.feed(self._ticker.tick(self._engine, self._capture.names.memory, now), self._home)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self._watch_once()
+            if self._unusual is not None:
+                await self._unusual.tend(None if self._recorder is None else self._recorder.directory)
+
+    def _watch_once(self) -> None:
+        """Find the interfaces where none are running, follow the prefixes of the network."""
+        self._read_query_log()
+        if self._capture is None:
+            names = self._settings.interfaces or ((found,) if (found := interfaces.find()) else ())
+            off = None if names or self._query_tail is not None else interfaces.ONLY_OWN_TRAFFIC
+            self._service.set_degraded("capture", off)
+            if names:
+                self._start_capture(names)
+        if self._capture is None:
+            self._service.beat()
+            return
+        if self._capture.failure is not None:
+            raise self._capture.failure
+        self._tend_recorder()
+        self._home = home.look(self._settings, self._network, [port.name for port in self._capture.ports])
+        prefixes = _prefixes(self._settings, self._network)
+        if prefixes.networks != self._engine.prefixes.networks:
+            with self._capture.lock:
+                self._engine.set_prefixes(prefixes)
+
+    def _read_query_log(self) -> None:
+        if self._query_tail is None:
+            return
+        try:
+            questions = self._query_tail.poll()
+        except OSError as error:
+            self._service.set_degraded("query log", f"{self._settings.query_log} cannot be read: {error.strerror}")
+            return
+        self._service.set_degraded("query log", None)
+        known = home.neighbours() if questions else {}
+        for question in questions:
+            self._journal.append(querytail.event_of(question), mac=known.get(question.client))
+
+    def _tend_recorder(self) -> None:
+        if self._recorder is not None:
+            self._service.set_degraded("recorder", self._recorder.tend())
+
+    def _start_recorder(self, names: tuple[str, ...]) -> None:
+        wanted = self._settings.recorder
+        if not wanted.enabled:
+            return
+        directory = wanted.directory or self._service.run_dir / "packets"
+        if wanted.directory is not None and recorder.on_disk(directory):
+            daily = recorder.bytes_a_day(names, full=wanted.full)
+            log.info("packets are recorded on a disk", directory=directory, bytes_a_day=daily or "unknown")
+        self._recorder = recorder.Recorder(
+            directory,
+            names,
+            size=wanted.size,
+            keep_seconds=wanted.keep,
+            full=wanted.full,
+            clock=self._service.clock,
+        )
+        self._tend_recorder()
+
+    def _start_capture(self, names: tuple[str, ...]) -> None:
+        bridges = frozenset(interfaces.bridges())
+        always = self._settings.promiscuous
+        self._capture = Capture(
+            names,
+            self._engine,
+            self,
+            self._service.clock,
+            ring_bytes=self._settings.ring,
+            # A bridge hands this machine what goes from one of its ports to another in promiscuous mode only.
+            promiscuous=lambda name: always or name in bridges,
+        )
+        self._capture.start()
+        self._start_recorder(names)
+        log.info("listening", interfaces=",".join(names))
+
+    def _stop_capture(self) -> None:
+        if self._capture is not None:
+            self._capture.stop()
+            for port in self._capture.ports:
+                self._service.set_degraded(f"capture {port.name}", None)
+            self._capture = None
+        if self._recorder is not None:
+            self._recorder.stop()
+            self._service.set_degraded("recorder", None)
+            self._recorder = None
+
+    def _collect(self) -> Iterable[Metric]:
+        capture = self._capture
+        yield GaugeMetricFamily(
+            "netvane_flows_capturing", "Whether there is an interface to listen on.", value=float(capture is not None)
+        )
+        if capture is None:
+            return
+        with capture.lock:
+            self._engine.settle()
+            yield from metrics.traffic(self._engine)
+            yield from metrics.work(self._engine, capture.names)
+            yield from metrics.capture(capture.ports)
+        yield CounterMetricFamily(
+            "netvane_flows_events_suppressed",
+            "Flows that became no event, because too many ended at once.",
+            value=capture.suppressed,
+        )
+        if self._recorder is not None:
+            yield from metrics.recording(self._recorder.recording())
+
+
+def _query_tail(flows: FlowsSettings) -> querytail.QueryTail | None:
+    return None if flows.query_log is None else querytail.QueryTail(flows.query_log)
+
+
+def _of_capture(flows: FlowsSettings) -> tuple[object, ...]:
+    """The settings with which a capture is begun anew."""
+    return flows.interfaces, flows.ring, flows.promiscuous, flows.recorder
+
+
+def _check(document: Document) -> tuple[FlowsSettings, settings.Network]:
+    return document.section("flows", FlowsSettings), document.section("network", settings.Network)
+
+
+def _prefixes(flows: FlowsSettings, network_settings: settings.Network) -> Prefixes:
+    """Configured and found ones; private ones always, because behind this network's router they lead nowhere."""
+    found = network.find(network_settings).subnet
+    texts = {*flows.local_prefixes, *PRIVATE, *([found] if found else [])}
+    return Prefixes(sorted(str(ipaddress.ip_network(text)) for text in texts))

@@ -1,0 +1,108 @@
+"""What the rules of netvane.flows.anomalies are given: a tick a second, made of what the engine and the names saw."""
+
+import numpy as np
+
+from netvane.common.clock import NANOSECONDS
+from netvane.flows import keys as k
+from netvane.flows.anomalies.records import Contact, DeviceTick, Question, Tick
+from netvane.flows.batch import U64
+from netvane.flows.classes import CLASSES
+from netvane.flows.country import country_of
+from netvane.flows.decode import TCP, UDP
+from netvane.flows.engine import Begun, Engine
+from netvane.flows.flowevents import ends_of, protocol_name
+from netvane.flows.names import DnsExchange, NameMemory
+from netvane.flows.prefixes import DESTINATION, SOURCE
+from netvane.flows.totals import RX, TX, WAN
+
+MAX_ADDRESSES = 8  # of a device in one tick
+
+
+class Ticker:
+    """Remembers the totals of the last tick."""
+
+    def __init__(self) -> None:
+        self._classes = np.zeros((0, 2, len(CLASSES)), dtype=np.uint64)
+        self._sent = np.zeros(0, dtype=np.uint64)
+        self._last_ns = 0
+        self._exchanges: list[DnsExchange] = []
+
+    def exchanges(self, found: list[DnsExchange]) -> None:
+        self._exchanges += found
+
+    def tick(self, engine: Engine, names: NameMemory, now: int) -> Tick:
+        """What happened since the last call; the engine is settled first."""
+        engine.settle()
+        begun = engine.take_begun()
+        seconds = (now - self._last_ns) / NANOSECONDS if 0 < now - self._last_ns < 60 * NANOSECONDS else 1.0
+        self._last_ns = now
+        exchanges, self._exchanges = self._exchanges, []
+        return Tick(
+            now=now,
+            seconds=seconds,
+            devices=self._devices(engine, _addresses(begun)),
+            contacts=tuple(_contact(key, scope, names, now) for key, scope in zip(*_opening(begun), strict=True)),
+            questions=tuple(
+                Question(mac=exchange.mac, qname=exchange.event.qname, rcode=exchange.event.rcode)
+                for exchange in exchanges
+            ),
+        )
+
+    def _devices(self, engine: Engine, addresses: dict[str, list[str]]) -> tuple[DeviceTick, ...]:
+        classes, sent = engine.totals.classes.copy(), engine.totals.bytes[:, TX, WAN].copy()
+        new_classes, new_sent = classes.copy(), sent.copy()
+        new_classes[: len(self._classes)] -= self._classes
+        new_sent[: len(self._sent)] -= self._sent
+        self._classes, self._sent = classes, sent
+        active = set(np.flatnonzero(new_classes.any(axis=(1, 2))).tolist())
+        return tuple(
+            DeviceTick(
+                mac=mac,
+                tx=_counts(new_classes[number, TX]),
+                rx=_counts(new_classes[number, RX]),
+                wan_tx_bytes=int(new_sent[number]),
+                addresses=tuple(addresses.get(mac, ())),
+            )
+            for mac, number in engine.devices.items()
+            if number in active
+        )
+
+
+def _counts(row: U64) -> dict[str, int]:
+    return {name: count for name, count in zip(CLASSES, row.tolist(), strict=True) if count}
+
+
+def _addresses(begun: Begun) -> dict[str, list[str]]:
+    """Source addresses of the conversations that began, by MAC."""
+    found: dict[str, list[str]] = {}
+    ends = begun.keys[:, 1:4].copy()
+    _, rows = np.unique(ends.view([("", ends.dtype)] * 3), return_index=True)
+    for key in begun.keys[rows].tolist():
+        mac, address, *_ = ends_of(tuple(key))
+        known = found.setdefault(mac, [])
+        if len(known) < MAX_ADDRESSES and address not in known:
+            known.append(address)
+    return found
+
+
+def _opening(begun: Begun) -> tuple[list[list[int]], list[int]]:
+    return begun.keys[begun.opening].tolist(), begun.scopes[begun.opening].tolist()
+
+
+def _contact(key: list[int], scope: int, names: NameMemory, now: int) -> Contact:
+    """The device is the local end; where both or none are, the one that began."""
+    source, destination = (ends := ends_of(tuple(key)))[:3], ends[3:]
+    near, far = (destination, source) if scope == int(DESTINATION) else (source, destination)
+    protocol = key[6] >> k.PROTOCOL_SHIFT & 0xFF
+    lan = scope == int(SOURCE | DESTINATION)
+    return Contact(
+        mac=near[0],
+        protocol=protocol_name(protocol),
+        address=near[1],
+        peer_address=far[1],
+        peer_port=far[2] if protocol in {TCP, UDP} else None,
+        peer_mac=far[0],
+        peer_name=names.name_of(near[0], far[1], now),
+        peer_country=None if lan else country_of(far[1]),
+        lan=lan,
+    )

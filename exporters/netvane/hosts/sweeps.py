@@ -1,0 +1,93 @@
+"""The sweeps: every few minutes all subnets, one after the other, never two at once."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from netvane.common import rawclient
+from netvane.common.clock import NANOSECONDS, Clock
+from netvane.common.log import get_logger
+from netvane.common.raw_messages import NmapRequest
+from netvane.hosts.evidence import Evidence, is_device_mac
+from netvane.hosts.subnets import Attached, Plan
+
+log = get_logger("hosts.sweeps")
+
+
+@dataclass(slots=True)
+class SweepState:
+    """The last sweep of one subnet; times Unix ns, 0 for never. `error` is why it failed."""
+
+    method: str
+    error: str | None = None
+    duration_seconds: float = 0.0
+    last_success_ns: int = 0
+    hosts: int = 0
+    sweeps: int = 0
+    failures: int = 0
+
+
+class Sweeps:
+    """`found` takes evidence, in the loop."""
+
+    def __init__(self, raw: Path, clock: Clock, found: Callable[[Evidence], None]) -> None:
+        self._raw = raw
+        self._clock = clock
+        self._found = found
+        self.states: dict[str, SweepState] = {}  # by subnet
+
+    def keep(self, plan: Plan) -> None:
+        """Forget the subnets that are no longer swept."""
+        wanted = {attached.subnet for attached in plan.attached} | set(plan.routed)
+        for subnet in self.states.keys() - wanted:
+            del self.states[subnet]
+
+    async def attached(self, subnets: Iterable[Attached], seconds: float) -> tuple[set[str], frozenset[str]]:
+        """Sweep by ARP; the subnets where it worked, and those where it failed."""
+        worked: set[str] = set()
+        failed: set[str] = set()
+        for subnet, interface in subnets:
+            began = self._clock.monotonic_ns()
+            error, hosts = await self._arp(subnet, interface, seconds)
+            self._note(subnet, "arp", began, error, hosts)
+            (failed if error else worked).add(subnet)
+        return worked, frozenset(failed)
+
+    async def routed(self, subnets: Iterable[str], seconds: float) -> None:
+        """Sweep by nmap. Beyond a router nobody's MAC is seen: hosts there are counted and not known."""
+        for subnet in subnets:
+            began = self._clock.monotonic_ns()
+            request = NmapRequest(subnet, seconds=float(seconds))
+            try:
+                result = await rawclient.nmap(self._raw, request)
+                error, hosts = result.error, len(result.hosts)
+            except rawclient.RawUnavailable as unavailable:
+                error, hosts = str(unavailable), 0
+            self._note(subnet, "nmap", began, error, hosts)
+
+    async def _arp(self, subnet: str, interface: str, seconds: float) -> tuple[str | None, int]:
+        try:
+            sweep = await rawclient.arp_sweep(self._raw, interface, subnet, deadline=seconds)
+        except rawclient.RawUnavailable as unavailable:
+            return str(unavailable), 0
+        now = self._clock.wall_ns()
+        macs = set()
+        for answer in sweep.answers:
+            if is_device_mac(answer.mac):  # whatever a helper says is checked, as everything from outside
+                macs.add(answer.mac)
+                self._found(Evidence(answer.mac, now, "sweep", network=subnet, address=answer.address))
+        return sweep.error, len(macs)
+
+    def _note(self, subnet: str, method: str, began_ns: int, error: str | None, hosts: int) -> None:
+        state = self.states.setdefault(subnet, SweepState(method))
+        state.duration_seconds = (self._clock.monotonic_ns() - began_ns) / NANOSECONDS
+        state.sweeps += 1
+        if error is not None:
+            state.failures += 1
+            if error != state.error:
+                log.warning("sweep failed", subnet=subnet, method=method, error=error)
+        else:
+            if state.error is not None:
+                log.info("sweeps work again", subnet=subnet, method=method)
+            state.last_success_ns, state.hosts = self._clock.wall_ns(), hosts
+        state.error = error

@@ -1,0 +1,306 @@
+"""The packet-flow exporter on real interfaces: what is counted, named and told, and what happens to the interface."""
+
+import json
+import signal
+import socket
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netvane.flows import capture_command
+from netvane.flows.pcapfile import CaptureFile
+from tests import frames
+from tests.lab.exporters import RunningExporter, running_exporter
+from tests.lab.netns import Namespace
+from tests.lab.rack import Rack
+from tests.lab.wait import eventually
+
+pytestmark = pytest.mark.lab
+
+GADGET = frames.GADGET.hex(":")
+LISTEN = {"flows": {"interfaces": ["ap"], "local_prefixes": ["198.51.100.0/24"]}}
+
+
+@contextmanager
+def cable() -> Iterator[tuple[Namespace, Namespace]]:
+    """Two machines and a cable: `eth0` of the first, `ap` of the second, both silent by themselves."""
+    with Rack() as rack:
+        sender, watcher = rack.namespaces("sender", "watcher")
+        for namespace in (sender, watcher):
+            namespace.sysctl({"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"})
+        plug(sender, watcher)
+        yield sender, watcher
+
+
+def plug(sender: Namespace, watcher: Namespace) -> None:
+    sender.ip(f"link add eth0 type veth peer name ap netns {watcher.name}", "link set eth0 up", "link set lo up")
+    watcher.ip("link set ap up", "link set lo up")
+
+
+def send(namespace: Namespace, made: list[bytes], interface: str = "eth0") -> None:
+    def transmit() -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
+            channel.bind((interface, 0))
+            for frame in made:
+                channel.send(frame)
+
+    namespace.call(transmit)
+
+
+def frames_seen(exporter: RunningExporter) -> float:
+    return exporter.value("netvane_flows_frames_total")
+
+
+def counted(exporter: RunningExporter, count: int) -> None:
+    eventually(lambda: frames_seen(exporter) >= count, what=f"{count} frames")
+    assert frames_seen(exporter) == count
+
+
+def events(directory: Path, kind: str) -> list[dict[str, Any]]:
+    """The events of an exporter that has ended, oldest first."""
+    with sqlite3.connect(directory / "data" / "flows" / "events.db") as database:
+        rows = database.execute("SELECT body FROM events WHERE event = ? ORDER BY ts, id", (kind,)).fetchall()
+    database.close()
+    return [json.loads(body) for (body,) in rows]
+
+
+def dns(identifier: int, answer: bytes | None = None) -> bytes:
+    question = b"\x03api\x07example\0\0\x01\0\x01"
+    if answer is None:
+        return struct.pack("!6H", identifier, 0x0100, 1, 0, 0, 0) + question
+    return (
+        struct.pack("!6H", identifier, 0x8180, 1, 1, 0, 0) + question + b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04" + answer
+    )
+
+
+def down(payload: bytes, protocol: int) -> bytes:
+    packet = frames.ipv4(payload, protocol, frames.FAR, frames.LOCAL)
+    return frames.ethernet(packet, source=frames.ROUTER, destination=frames.GADGET)
+
+
+def test_every_kind_of_frame_is_counted_once_and_in_its_classes(tmp_path: Path) -> None:
+    made = frames.samples() * 20
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        send(sender, made)
+        counted(exporter, len(made))
+        expected: dict[str, int] = {}
+        for frame in made:
+            for name in frames.classes(frame, len(frame)):
+                expected[name] = expected.get(name, 0) + 1
+        found = {labels["class"]: value for labels, value in exporter.samples("netvane_flows_packets_total") if value}
+        assert found == expected
+        assert exporter.value("netvane_flows_bytes_total") == sum(map(len, made))
+        assert exporter.value("netvane_flows_device_bytes_total", mac=GADGET, direction="tx") == sum(map(len, made))
+        assert exporter.value("netvane_flows_capture_dropped_total") == 0
+        assert exporter.value("netvane_flows_capture_received_total", ring="frames") == len(made)
+        # Group addresses are no devices.
+        macs = {labels["mac"] for labels, _ in exporter.samples("netvane_flows_device_packets_total")}
+        assert macs == {GADGET, frames.ROUTER.hex(":")}
+
+
+def test_tagged_frames_count_with_their_tag_coming_and_going(tmp_path: Path) -> None:
+    tagged = frames.ethernet(frames.ipv4(frames.udp(40000, 123, bytes(48)), 17), vlans=(20,))
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        send(sender, [tagged] * 3)
+        send(watcher, [tagged] * 4, interface="ap")
+        counted(exporter, 7)
+        assert exporter.value("netvane_flows_bytes_total") == 7 * len(tagged)
+        assert exporter.value("netvane_flows_packets_total", **{"class": "ntp"}) == 7
+
+
+def test_a_conversation_becomes_events_with_the_name_that_was_asked_for(tmp_path: Path) -> None:
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        made = [
+            frames.ethernet(frames.ipv4(frames.udp(40000, 53, dns(7)), 17)),
+            down(frames.udp(53, 40000, dns(7, frames.FAR)), 17),
+            frames.ethernet(frames.ipv4(frames.udp(40001, 53, dns(8)), 17)),  # no answer
+            frames.ethernet(frames.ipv4(frames.tcp(50000, 443, 0x02), 6)),
+            down(frames.tcp(443, 50000, 0x12), 6),
+            frames.ethernet(frames.ipv4(frames.tcp(50000, 443, 0x18, bytes(100)), 6)),
+        ]
+        send(sender, made)
+        counted(exporter, len(made))
+        eventually(
+            lambda: exporter.value("netvane_events_stored_total", event="dns") == 2, within=20, what="dns events"
+        )
+    answered, silent = sorted(events(tmp_path, "dns"), key=lambda event: event["rcode"] is None)
+    assert (answered["mac"], answered["qname"], answered["qtype"]) == (GADGET, "api.example", "A")
+    assert (answered["rcode"], answered["answers"], answered["transport"]) == ("NOERROR", ["203.0.113.9"], "udp")
+    assert 0 <= answered["latency_seconds"] < 1
+    assert (silent["rcode"], silent["latency_seconds"]) == (None, None)
+    (flow,) = [event for event in events(tmp_path, "flow") if event["protocol"] == "tcp"]
+    assert (flow["mac"], flow["peer_address"], flow["peer_port"]) == (GADGET, "203.0.113.9", 443)
+    assert (flow["peer_name"], flow["scope"], flow["tx_packets"], flow["rx_packets"]) == ("api.example", "wan", 2, 1)
+    assert set(flow["tcp_flags"]) == {"SYN", "ACK", "PSH"}
+
+
+def client_hello(name: str, padding: int) -> bytes:
+    server = name.encode()
+    extensions = struct.pack("!HHH", 21, padding, 0)[:4] + bytes(padding)
+    extensions += struct.pack("!HHHBH", 0, len(server) + 5, len(server) + 3, 0, len(server)) + server
+    body = (
+        b"\x03\x03"
+        + bytes(32)
+        + b"\0"
+        + b"\0\x02\x13\x01"
+        + b"\x01\0"
+        + struct.pack("!H", len(extensions))
+        + extensions
+    )
+    handshake = b"\x01" + len(body).to_bytes(3) + body
+    return b"\x16\x03\x01" + struct.pack("!H", len(handshake)) + handshake
+
+
+@pytest.mark.parametrize("padding", [10, 1500], ids=["one segment", "two segments"])
+def test_a_flow_is_named_by_its_tls_hello(tmp_path: Path, padding: int) -> None:
+    hello = client_hello("cloud.example", padding)
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        made, sequence = [], 1
+        for part in (hello[:1400], hello[1400:]):
+            segment = bytearray(frames.tcp(50000, 443, 0x18, part))
+            segment[4:8] = sequence.to_bytes(4)
+            sequence += len(part)
+            made += [frames.ethernet(frames.ipv4(bytes(segment), 6))] if part else []
+        send(sender, made)
+        counted(exporter, len(made))
+        eventually(lambda: exporter.value("netvane_flows_hellos_total") == 1, what="a hello")
+    (flow,) = events(tmp_path, "flow")
+    assert flow["peer_name"] == "cloud.example"
+
+
+def capture_up(exporter: RunningExporter) -> bool:
+    return exporter.value("netvane_flows_capture_up", interface="ap") == 1
+
+
+def test_an_interface_that_goes_away_and_returns_is_waited_for(tmp_path: Path) -> None:
+    made = [frames.ethernet(bytes(46), 0x0806)] * 10
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        eventually(lambda: capture_up(exporter), what="the interface up")
+        send(sender, made)
+        counted(exporter, 10)
+        watcher.ip("link set ap down")
+        eventually(lambda: not capture_up(exporter), what="the interface down")
+        watcher.ip("link set ap up")
+        eventually(lambda: capture_up(exporter), what="the interface up again")
+        send(sender, made)
+        counted(exporter, 20)
+        watcher.ip("link set ap down", "link set ap name other", "link set other up")
+        eventually(lambda: not capture_up(exporter), what="the interface renamed")
+        watcher.ip("link del other")
+        plug(sender, watcher)
+        eventually(lambda: capture_up(exporter), what="another interface of that name")
+        send(sender, made)
+        counted(exporter, 30)
+        assert exporter.process.running
+
+
+def test_a_missing_interface_is_said_and_then_found(tmp_path: Path) -> None:
+    with Rack() as rack:
+        sender, watcher = rack.namespaces("sender", "watcher")
+        watcher.ip("link set lo up")
+        with running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+            assert exporter.value("netvane_flows_capturing") == 1
+            assert not capture_up(exporter)
+            assert "ap cannot be listened to: No such device" in watcher.http(exporter.url + "/").text
+            plug(sender, watcher)
+            eventually(lambda: capture_up(exporter), what="the interface")
+
+
+def test_without_an_access_point_or_a_bridge_it_is_off_until_there_is_one(tmp_path: Path) -> None:
+    with Rack() as rack:
+        sender, watcher = rack.namespaces("sender", "watcher")
+        plug(sender, watcher)
+        with running_exporter("flows", watcher, tmp_path, {}) as exporter:
+            assert exporter.value("netvane_flows_capturing") == 0
+            assert "this machine sees only its own traffic" in watcher.http(exporter.url + "/").text
+            watcher.ip("link add br0 type bridge", "link set ap master br0", "link set br0 up")
+            eventually(
+                lambda: exporter.value("netvane_flows_capture_up", interface="br0") == 1, within=20, what="the bridge"
+            )
+            before = frames_seen(exporter)
+            # Not for this machine: a bridge hands it over because of promiscuous mode only.
+            send(sender, [frames.ethernet(bytes(46), 0x0806)])
+            eventually(lambda: frames_seen(exporter) > before, what="a frame of the bridge")
+
+
+def test_a_reload_keeps_what_was_counted(tmp_path: Path) -> None:
+    made = [frames.ethernet(frames.ipv4(frames.udp(1, 2), 17))] * 10
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        send(sender, made)
+        counted(exporter, 10)
+        exporter.configure({"flows": {**LISTEN["flows"], "local_prefixes": ["203.0.113.0/24"]}})
+        exporter.process.signal(signal.SIGHUP)
+        eventually(lambda: "configuration reloaded" in exporter.process.output(), what="the reload")
+        send(sender, made)
+        counted(exporter, 20)
+        for scope in ("wan", "lan"):
+            labels = {"mac": GADGET, "direction": "tx", "scope": scope}
+            assert exporter.value("netvane_flows_device_packets_total", **labels) == 10
+        exporter.configure({"flows": {**LISTEN["flows"], "ring": "1MiB"}})
+        exporter.process.signal(signal.SIGHUP)
+        eventually(lambda: exporter.process.output().count("msg=listening") == 2, what="a new ring")
+        send(sender, made)
+        counted(exporter, 30)
+
+
+def test_the_last_packets_of_a_device_can_be_exported(tmp_path: Path) -> None:
+    other = frames.ethernet(frames.ipv4(frames.udp(1, 2), 17), source=bytes.fromhex("0017880000aa"))
+    large = frames.ethernet(frames.ipv4(frames.udp(1, 2, bytes(1000)), 17))
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        recorded = tmp_path / "packets"
+        eventually(lambda: exporter.value("netvane_flows_recorder_running") == 1, what="dumpcap")
+        eventually(lambda: list(recorded.glob("*.pcapng")), what="a file")
+
+        # dumpcap says nowhere when it has begun to listen.
+        def is_recorded() -> bool:
+            send(sender, [other])
+            return exported(tmp_path, "00:17:88:00:00:aa")[0] > 0
+
+        eventually(is_recorded, what="a packet")
+        send(sender, [large, other, large])
+        eventually(lambda: exported(tmp_path, GADGET)[0] == 2, what="the packets of the gadget")
+        assert {path.stat().st_mode & 0o777 for path in recorded.iterdir()} == {0o600}
+        listed = capture_command.main(["list", f"--directory={recorded}"])
+        assert listed == 0
+    frames_written = exported(tmp_path, GADGET)[1]
+    assert frames_written == [(large[:128], len(large))] * 2
+    assert (tmp_path / "export.pcap").stat().st_mode & 0o777 == 0o600
+
+
+def exported(directory: Path, mac: str) -> tuple[int, list[tuple[bytes, int]]]:
+    output = directory / "export.pcap"
+    command = ["export", f"--device={mac}", f"--directory={directory / 'packets'}", f"--output={output}"]
+    assert capture_command.main(command) == 0
+    with CaptureFile(output) as file:
+        found = [(batch.frame(row), int(batch.wire[row])) for batch in file.batches() for row in range(len(batch))]
+    return len(found), found
+
+
+def test_a_port_scan_is_an_anomaly_with_the_packets_that_show_it(tmp_path: Path) -> None:
+    victim = bytes([198, 51, 100, 30])
+    scan = [
+        frames.ethernet(
+            frames.ipv4(frames.tcp(50000, port, 0x02), 6, destination=victim), source=bytes.fromhex("0017880000aa")
+        )
+        for port in range(1, 61)
+    ]
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        eventually(lambda: exporter.value("netvane_flows_recorder_bytes") > 0, what="a recording")
+        send(sender, scan)
+        eventually(lambda: exporter.value("netvane_flows_anomalies_total", anomaly="port_scan") == 1, what="the scan")
+        assert exporter.value("netvane_flows_anomalies_going", mac="00:17:88:00:00:aa", anomaly="port_scan") == 1
+        eventually(
+            lambda: exporter.value("netvane_events_stored_total", event="anomaly") >= 1, within=20, what="its event"
+        )
+    (found,) = [event for event in events(tmp_path, "anomaly") if event["anomaly"] == "port_scan"]
+    assert (found["mac"], found["peer_address"]) == ("00:17:88:00:00:aa", "198.51.100.30")
+    with CaptureFile(Path(found["pcap"])) as file:
+        shown = [batch.frame(row) for batch in file.batches() for row in range(len(batch))]
+    assert set(shown) <= set(scan)
+    assert len(shown) > 30
+    assert (tmp_path / "data" / "flows" / "learned.json").is_file()
