@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from netvane.common.clock import NANOSECONDS
-from tests.lab.faults import Faults
+from tests.lab.faults import Fault, Faults
 from tests.lab.sinks import Alert
 from tests.lab.watched import Look, WatchedHome, as_text, label_ns
 
 PAGES = ("InternetDown", "CaptivePortal", "RouterDown")
 ENDED = "InternetOutageEnded"
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.5
 OK_SECONDS = 15.0
 CLOSE_SECONDS = 60.0
 GRACE_SECONDS = 30.0  # how far beyond its time something is waited for, to tell how late it was
@@ -39,14 +39,18 @@ class Finding:
         if not fine:
             self.problems.append(problem)
 
-    def passed(self, what: str, since_ns: int, within: float) -> None:
+    def passed(self, what: str, since_ns: int | None, within: float) -> None:
         """Note how long ago `since_ns` is, which must be at most `within` seconds."""
+        assert since_ns is not None
         self.figures[what] = seconds = (time.time_ns() - since_ns) / NANOSECONDS
         self.check(seconds <= within, f"{what} after {seconds:.1f} s, not within {within:g} s")
 
-    def compare(self, what: str, said_ns: int, true_ns: int, within: float) -> None:
-        """Note how far a recorded moment is from the truth."""
-        self.figures[what] = seconds = (said_ns - true_ns) / NANOSECONDS
+    def compare(self, what: str, said_ns: int, truth_ns: tuple[int | None, int | None], within: float) -> None:
+        """Note how far a recorded moment is from the truth, which lies between two moments."""
+        first_ns, last_ns = truth_ns
+        assert first_ns is not None
+        assert last_ns is not None
+        self.figures[what] = seconds = (said_ns - min(max(said_ns, first_ns), last_ns)) / NANOSECONDS
         self.check(abs(seconds) <= within, f"{what} off by {seconds:.1f} s, more than {within:g} s")
 
     def count(self, what: str, found: Sequence[object], expected: int) -> None:
@@ -90,16 +94,16 @@ class Observer:
         return [alert for alert in self.watched.hook.alerts(status="firing") if alert.name in names]
 
 
-def recover(observer: Observer, finding: Finding, before: Look, ended_ns: int, interval: float) -> None:
+def recover(observer: Observer, finding: Finding, before: Look, fault: Fault, interval: float) -> None:
     """From healing until the outage is closed; its end is held against the truth."""
     observer.until(lambda look: look.verdict == "ok", OK_SECONDS + GRACE_SECONDS)
-    finding.passed("ok", ended_ns, OK_SECONDS)
+    finding.passed("ok", fault.ended_ns, OK_SECONDS)
     look = observer.until(lambda look: not look.outage, CLOSE_SECONDS + GRACE_SECONDS)
     if look is None or look.last_end_ns == before.last_end_ns:
         finding.check(None, "no outage was closed")
         return
     finding.outage = look
-    finding.compare("end", look.last_end_ns, ended_ns, interval + 1)
+    finding.compare("end", look.last_end_ns, (fault.mending_ns, fault.ended_ns), interval + 1)
 
 
 def account_outage(

@@ -1,12 +1,11 @@
-"""A home that Netvane watches: the latency exporter with its helper, and, where it is about alerts, Prometheus and
-Alertmanager as `netvane render` configures them, a webhook on the LAN and a mail server beyond the WAN.
+"""A home that Netvane watches: the latency exporter with its helper, Prometheus and Alertmanager as `netvane render`
+configures them, a webhook on the LAN and a mail server beyond the WAN.
 """
 
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,27 +24,18 @@ from tests.lab.wait import eventually
 
 SETTINGS = {"network": {"resolvers": [at.ROUTER4]}, "latency": latency_settings()}
 NETVANE = (sys.executable, "-m", "netvane.cli")
+ABSENT = tuple(f"--without={job}" for job in ("node", "hosts", "dhcp", "flows"))
 PROMETHEUS = "http://127.0.0.1:9090"
+
+
+def netvane(*arguments: str) -> str:
+    """What ``netvane …`` writes."""
+    return run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *NETVANE, *arguments]).stdout
 
 
 def running_raw(home: Home, directory: Path) -> Process:
     command = [*NETVANE, "raw", "--run-dir", str(directory), "--interface", "eth0"]
     return home.mon.start(command, env=PYTHON_ENV)
-
-
-def verdict(exporter: RunningExporter) -> str:
-    true = [labels["verdict"] for labels, value in exporter.samples("netvane_verdict") if value == 1]
-    assert len(true) <= 1
-    return true[0] if true else "none"
-
-
-@contextmanager
-def watched(home: Home, directory: Path) -> Iterator[RunningExporter]:
-    """The latency exporter with its helper, once its verdict is ok and the provider's hops are known."""
-    with running_raw(home, directory), running_exporter("latency", home.mon, directory, SETTINGS) as exporter:
-        eventually(lambda: verdict(exporter) == "ok", within=30, what="ok at the start")
-        eventually(lambda: exporter.value("netvane_probe_rtt_seconds_count", role="isp") >= 3, within=60, what="hops")
-        yield exporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +50,22 @@ class Look:
 
 
 class WatchedHome:
-    """Everything runs after `start_watchers`; before, there are only those that take messages."""
+    """``with WatchedHome(home, 0.1) as watched: watched.start_watchers()``; `hook` and `smtp` take messages before.
+
+    `time_scale`: what alerts wait is multiplied by it.
+    """
+
+    hook: WebhookSink
+    smtp: SmtpSink
+    exporter: RunningExporter
 
     def __init__(self, home: Home, time_scale: float) -> None:
         self.home = home
         self._time_scale = time_scale
         self._stack = ExitStack()
         self.directory = home.rack.directory / "watched"
-        self.exporter: RunningExporter
         self.exporter_started_ns = 0
+        self.exporter_ready_ns = 0
 
     def __enter__(self) -> Self:
         self.directory.mkdir()
@@ -88,21 +85,14 @@ class WatchedHome:
         config = self.directory / "netvane.yml"
         config.write_text(json.dumps(settings))
         rendered = self.directory / "rendered"
-        command = [*NETVANE, "render", str(rendered), f"--config.file={config}", "--without=node"]
-        run(
-            [
-                "env",
-                *(f"{key}={value}" for key, value in PYTHON_ENV.items()),
-                *command,
-                f"--time-scale={self._time_scale}",
-            ]
-        )
+        netvane("render", str(rendered), f"--config.file={config}", f"--time-scale={self._time_scale}", *ABSENT)
         AlertmanagerMachine(self.home.mon, rendered).start()
         self._start_prometheus(rendered)
         self._stack.enter_context(running_raw(self.home, self.directory))
         self.exporter_started_ns = time.time_ns()
         running = running_exporter("latency", self.home.mon, self.directory, settings)
         self.exporter = self._stack.enter_context(running)
+        self.exporter_ready_ns = time.time_ns()
 
     def _start_prometheus(self, rendered: Path) -> None:
         process = self.home.mon.start(
@@ -129,14 +119,22 @@ class WatchedHome:
 
     def look(self) -> Look:
         assert self.exporter.process.running, self.exporter.process.output()
-        samples = self.exporter.scrape("netvane_")
-        value = {name: number for name, _, number in samples}
-        true = [labels["verdict"] for name, labels, number in samples if name == "netvane_verdict" and number == 1]
-        segment = next((labels["segment"] for name, labels, _ in samples if name == "netvane_degraded"), None)
-        start, end = (
-            round(value[f"netvane_outage_last_{which}_timestamp_seconds"] * NANOSECONDS) for which in ("start", "end")
+        # Of what is one-hot, the one.
+        true = {name: (labels, value) for name, labels, value in self.exporter.scrape("netvane_") if value}
+
+        def label(name: str, key: str) -> str | None:
+            return true[name][0][key] if name in true else None
+
+        def moment(name: str) -> int:
+            return round(true[name][1] * NANOSECONDS) if name in true else 0
+
+        return Look(
+            label("netvane_verdict", "verdict") or "none",
+            label("netvane_degraded", "segment"),
+            "netvane_outage_active" in true,
+            moment("netvane_outage_last_start_timestamp_seconds"),
+            moment("netvane_outage_last_end_timestamp_seconds"),
         )
-        return Look(true[0] if true else "none", segment, value["netvane_outage_active"] == 1, start, end)
 
     def query(self, promql: str) -> list[dict[str, Any]]:
         """An instant query's samples."""
@@ -146,15 +144,8 @@ class WatchedHome:
 
     def outages(self) -> list[dict[str, Any]]:
         """What `netvane outages` lists, oldest first."""
-        command = [
-            "env",
-            *(f"{key}={value}" for key, value in PYTHON_ENV.items()),
-            *NETVANE,
-            "outages",
-            "--format=json",
-        ]
-        command += [f"--storage.data-dir={self.directory / 'data'}", f"--storage.run-dir={self.directory}"]
-        listed: list[dict[str, Any]] = json.loads(run(command).stdout)["outages"]
+        places = [f"--storage.data-dir={self.directory / 'data'}", f"--storage.run-dir={self.directory}"]
+        listed: list[dict[str, Any]] = json.loads(netvane("outages", "--format=json", *places))["outages"]
         return listed
 
 

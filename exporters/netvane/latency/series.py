@@ -4,9 +4,9 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from netvane.latency.quality import Window
+from netvane.latency.verdict import MISSED_IN_A_ROW
 
-MISSED_IN_A_ROW = 3
-SILENT_PROBES = 8
+AWAY_PROBES = 8  # whose loss in a row is not the line's quality
 JITTER_GAIN = 1 / 16  # RFC 3550, section 6.4.1
 
 
@@ -23,7 +23,7 @@ class Series:
     errors: dict[str, int] = field(default_factory=dict)
     sent_since_answer: int = 0
     silent_since_ns: int | None = None
-    answering_since_ns: int | None = None  # the first probe that was answered after several in a row were not
+    answering_since_ns: int | None = None  # when the first probe left that was answered after a silence
     window: Window = field(default_factory=Window)
     _last_rtt: float | None = None
 
@@ -55,7 +55,7 @@ class Series:
         self.window.answered(sent_ns, rtt_seconds)
         if self.sent_since_answer >= MISSED_IN_A_ROW:
             self.answering_since_ns = sent_ns
-        if self.sent_since_answer > SILENT_PROBES:
-            self.window.forget()  # it was away; that is not what a line loses
+        if self.sent_since_answer > AWAY_PROBES:
+            self.window.forget()
         self.sent_since_answer = 0
         self.silent_since_ns = None
