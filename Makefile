@@ -14,7 +14,8 @@ VENV := $(CURDIR)/.venv
 NOT_ROOT := echo "Not root: the lab tests need it and are skipped; \`sudo make $@\` runs them too."
 endif
 RUN := $(VENV)/bin/python
-SOURCES := $(shell find exporters grafana loki prometheus docs/runbooks netvane.example.yml pyproject.toml README.md LICENSE \
+SOURCES := $(shell find exporters grafana/dashboards grafana/grafana.ini grafana/provisioning loki prometheus docs/runbooks \
+	netvane.example.yml pyproject.toml README.md LICENSE \
 	-not -name '__pycache__' -not -name '*.pyc')
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
@@ -22,7 +23,7 @@ $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 # Debian's npm does not go together with another maker's Node.js, which brings its own.
 NODE_PACKAGES := $(shell command -v npm >/dev/null || echo tools/packages-node.txt)
 
-.PHONY: help setup up run demo test test-lab check bench lock clean packages test-packages bench-packages test-setup
+.PHONY: help setup up run demo test test-lab check bench dashboards lock clean packages test-packages bench-packages test-setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,6 +52,9 @@ check: test-setup ## ruff, mypy, yamllint, promtool, amtool
 
 bench: bench-packages test-setup ## figures, as JSON
 	@exec $(RUN) -m tests.bench
+
+dashboards: test-setup ## write grafana/dashboards/*.json from grafana/build/
+	@exec $(RUN) -m grafana.build
 
 lock: ## write the lock files anew
 	tools/lock.sh

@@ -22,7 +22,7 @@ PROGRAMS = {
 # What rules and dashboards use. Not netclass: it reads /sys/class/net, which in a namespace shows the machine's.
 NODE_COLLECTORS = (
     *("cpu", "diskstats", "filesystem", "hwmon", "loadavg", "meminfo", "netdev", "pressure", "stat", "thermal_zone"),
-    *("time", "timex", "uname", "vmstat"),
+    *("time", "timex", "uname", "vmstat", "wifi"),
 )
 
 
