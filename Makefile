@@ -86,7 +86,8 @@ $(VENV)/stamp-locked: requirements.lock tools/venv.sh | packages
 $(VENV)/stamp-test: requirements-dev.lock $(VENV)/stamp-locked | test-packages
 	@tools/venv.sh $(PYTHON) $(VENV) requirements-dev.lock && touch $@
 
-$(VENV)/stamp-deploy: requirements-deploy.lock $(VENV)/stamp-locked | packages
+# On a laptop: no Debian packages, only Ansible and what builds the wheel.
+$(VENV)/stamp-deploy: requirements-deploy.lock tools/venv.sh
 	@tools/venv.sh $(PYTHON) $(VENV) requirements-deploy.lock && touch $@
 
 $(VENV)/stamp-netvane: $(SOURCES) $(VENV)/stamp-locked
