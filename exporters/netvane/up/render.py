@@ -59,11 +59,12 @@ def render(document: Document, directory: Path, options: RenderOptions | None = 
     site = site_of(document)
     notify = document.section("notify", Notify)
     alerts = document.section("alerts", Alerts)
-    jobs = _jobs(document.section("up", Up), options)
+    up = document.section("up", Up)
+    jobs = _jobs(up, options)
     address = {job.name: job.address for job in jobs}
     scraped = tuple(job for job in jobs if job.name not in options.without)
     files = [
-        prometheus_files.prometheus_yml(directory, site, scraped, address["alertmanager"]),
+        prometheus_files.prometheus_yml(directory, site, scraped, address["alertmanager"], up.remote_write),
         *prometheus_files.target_files(site, scraped),
         prometheus_files.threshold_file(alerts),
         *prometheus_files.rule_files(options.time_scale, alerts, address["prometheus"]),

@@ -113,6 +113,25 @@ class Alerts(Section, frozen=True):
         return None
 
 
+class RemoteWrite(Section, frozen=True):
+    """A central store of several sites that takes Prometheus's remote write, or an agent with a queue before it."""
+
+    url: str | None = None
+    tenant: str | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+
+    def problem(self) -> tuple[str, str] | None:
+        if self.url is None or not _URL.fullmatch(self.url):
+            return "url", f"expected http://… or https://…, got {'nothing' if self.url is None else repr(self.url)}"
+        if self.tenant is not None and not re.fullmatch(r"[\w.!*'()-]{1,150}", self.tenant, re.ASCII):
+            return "tenant", f"expected letters, digits and any of !-_.*'(), got {self.tenant!r}"
+        if self.ca_file is not None and not self.ca_file.is_absolute():
+            return "ca_file", f"expected an absolute path, got {str(self.ca_file)!r}"
+        return _credentials_problem(self.username, self.password_file)
+
+
 class Up(Section, frozen=True):
     """Prometheus, Alertmanager and node exporter as `netvane up` and the deployment run them."""
 
@@ -121,6 +140,7 @@ class Up(Section, frozen=True):
     node_exporter_listen: str = "127.0.0.1:9100"
     retention_time: Duration = Duration(400 * 86400)
     retention_size: Size = Size(16_000_000_000)
+    remote_write: RemoteWrite | None = None
 
     def problem(self) -> tuple[str, str] | None:
         for key in ("prometheus_listen", "alertmanager_listen", "node_exporter_listen"):
