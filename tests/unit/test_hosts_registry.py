@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from netvane.common.event_file import StoreInUseError, StoreTooNewError
+from netvane.common.sqlite_file import StoreInUseError, StoreTooNewError
 from netvane.hosts.evidence import Evidence
 from netvane.hosts.registry import MAX_ADDRESSES, MAX_MACS, Merge, Registry, RegistryFullError
 from netvane.hosts.registry_file import RegistryFile

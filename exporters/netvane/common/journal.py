@@ -10,7 +10,6 @@ from netvane.common import events_metrics, settings
 from netvane.common.clock import SystemClock
 from netvane.common.config import Document
 from netvane.common.control import ControlError, ControlServer, Handler, events_handler, socket_path
-from netvane.common.event_file import StoreError
 from netvane.common.event_inbox import Limits
 from netvane.common.event_schema import Event, Kind
 from netvane.common.event_search import Query
@@ -19,6 +18,7 @@ from netvane.common.loki import Shipper, shipper_for
 from netvane.common.loki_http import LokiHttp
 from netvane.common.metrics import Metric
 from netvane.common.service import Service, ServiceError
+from netvane.common.sqlite_file import StoreError
 
 
 class Journal:

@@ -15,9 +15,10 @@ import msgspec
 
 from netvane.common import control
 from netvane.common.clock import NANOSECONDS, Clock, SystemClock
+from netvane.common.command import stopped_store
 from netvane.common.config import Duration
-from netvane.common.event_file import OwnerLock, StoreError, StoreInUseError, open_database, reading_connection
-from netvane.common.events import event_file_of
+from netvane.common.event_file import reading_connection
+from netvane.common.sqlite_file import StoreError
 from netvane.flows.questions import DEFAULT_LIMIT, ROWS, Question, View, answer
 from netvane.flows.tables import print_columns
 
@@ -58,21 +59,12 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
 
 def _ask_or_open(question: Question, data_dir: Path, run_dir: Path) -> list[dict[str, object]]:
     """From the running exporter; where it is stopped, from its file, as its owner for that long."""
-    path, socket = event_file_of(data_dir, EXPORTER), control.socket_path(run_dir, EXPORTER)
+    socket = control.socket_path(run_dir, EXPORTER)
     try:
         return [msgspec.json.decode(row) for row in control.ask(socket, "ask", msgspec.to_builtins(question))]
     except control.ControlAbsentError:
-        if not path.is_file():  # its owner would make one
-            raise StoreError(f"the {EXPORTER} exporter is not running, and there is no {path}") from None
-        try:
-            lock = OwnerLock(path)
-        except StoreInUseError as error:
-            raise StoreError(f"the {EXPORTER} exporter is running but does not listen on {socket}") from error
-        try:
-            with closing(open_database(path)) as connection:
-                return [msgspec.to_builtins(row) for row in answer(connection, question)]
-        finally:
-            lock.release()
+        with stopped_store(EXPORTER, data_dir, run_dir) as connection:
+            return [msgspec.to_builtins(row) for row in answer(connection, question)]
 
 
 def _parser() -> argparse.ArgumentParser:

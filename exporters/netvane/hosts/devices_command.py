@@ -13,7 +13,7 @@ import msgspec
 
 from netvane.common import control
 from netvane.common.clock import SystemClock
-from netvane.common.event_file import StoreError
+from netvane.common.sqlite_file import StoreError
 from netvane.hosts import devices_text, vendors
 from netvane.hosts.devices_text import ImportFileError
 from netvane.hosts.household import Household

@@ -9,11 +9,11 @@ import msgspec
 from netvane.common import settings
 from netvane.common.config import Document
 from netvane.common.control import ControlError
-from netvane.common.event_file import StoreError
 from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import Metric
 from netvane.common.service import Service, ServiceError, private_directory
+from netvane.common.sqlite_file import StoreError
 from netvane.hosts import metrics, vendors
 from netvane.hosts.household import Household
 from netvane.hosts.keeper import Keeper
