@@ -26,13 +26,10 @@ def test_one_query_sees_two_homes(rack: Rack, tmp_path: Path) -> None:
     north, south = fleet.sites
     with north.exporter(), south.exporter():
         homes = [site.prometheus(DIRECT) for site in fleet.sites]
-        rates = eventually(
-            lambda: found if len(found := store.query(f'{SENT}{{role="office", family="ipv4"}}')) == 2 else None,
-            within=60,
-            what="the rates of both homes in the store",
-        )
-        assert {labels["site"] for labels, _ in rates} == {"north", "south"}
-        assert all(float(value) > 0 for _, (_, value) in rates)
+        rates = f'{SENT}{{role="office", family="ipv4"}}'
+        eventually(lambda: len(store.query(rates)) == 2, within=60, what="the rates of both homes in the store")
+        assert {labels["site"] for labels, _ in store.query(rates)} == {"north", "south"}
+        assert all(float(value) > 0 for _, (_, value) in store.query(rates))
         assert {labels["site"] for labels, _ in store.query('up{job="latency"} == 1')} == {"north", "south"}
         # What is fine-grained stays at home.
         assert north.namespace.http(METRICS).text.count("netvane_probe_sent_total{") > 0
