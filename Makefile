@@ -19,7 +19,8 @@ SOURCES := $(shell find exporters prometheus docs/runbooks netvane.example.yml p
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 
-.PHONY: help setup up run demo test test-lab check bench lock clean packages test-packages bench-packages test-setup
+.PHONY: help setup up run demo test test-lab test-deploy deploy check bench lock clean packages test-packages bench-packages \
+	deploy-packages test-setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,16 +33,25 @@ up: setup ## run everything; NETNS=name: in that network namespace; CONFIG=file:
 run: setup ## any command: ARGS='events --exporter latency --since 24h'
 	@exec $(VENV)/bin/netvane $(ARGS)
 
+deploy: $(VENV)/stamp-deploy ## Ansible: HOST=pi@pi.local, or HOST=localhost; INVENTORY=dir for more; ARGS=-K and the like
+	@cd ansible && exec $(VENV)/bin/ansible-playbook site.yml $(ARGS) \
+		$(if $(INVENTORY),-i '$(abspath $(INVENTORY))' $(if $(HOST),--limit '$(HOST)'),-i '$(or $(HOST),$(error name the machine: make deploy HOST=pi@pi.local)),') \
+		$(if $(filter localhost,$(HOST)),--connection=local)
+
 demo: test-setup ## a home in network namespaces, broken on a schedule (root)
 	@exec $(RUN) -m tests.lab.demo
 
 test: test-setup ## unit, rule and short lab tests
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m 'not long'
+	@exec $(RUN) -m pytest -m 'not long and not deploy'
 
 test-lab: test-setup ## the long lab tests
 	@$(NOT_ROOT)
 	@exec $(RUN) -m pytest -m long
+
+test-deploy: deploy-packages test-setup ## the Ansible playbooks against booted Debians (root)
+	@$(NOT_ROOT)
+	@exec $(RUN) -m pytest -m deploy
 
 check: test-setup ## ruff, mypy, yamllint, promtool, amtool
 	@PATH="$(VENV)/bin:$$PATH" tools/check.sh
@@ -62,6 +72,9 @@ packages:
 test-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt
 
+deploy-packages:
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt
+
 bench-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt
 
@@ -72,6 +85,9 @@ $(VENV)/stamp-locked: requirements.lock tools/venv.sh | packages
 
 $(VENV)/stamp-test: requirements-dev.lock $(VENV)/stamp-locked | test-packages
 	@tools/venv.sh $(PYTHON) $(VENV) requirements-dev.lock && touch $@
+
+$(VENV)/stamp-deploy: requirements-deploy.lock $(VENV)/stamp-locked | packages
+	@tools/venv.sh $(PYTHON) $(VENV) requirements-deploy.lock && touch $@
 
 $(VENV)/stamp-netvane: $(SOURCES) $(VENV)/stamp-locked
 	@umask 022 && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
