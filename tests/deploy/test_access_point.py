@@ -17,7 +17,7 @@ from tests.lab.processes import Process, run
 from tests.lab.rack import Rack
 from tests.lab.wait import eventually
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.deploy
 
 GATEWAY = "198.18.40.1"
 SETTINGS: dict[str, Any] = {

@@ -174,6 +174,7 @@ def test_thresholds(place: Place) -> None:
         "disk_free_ratio": "vector(0.25)",
         "disk_full_within_seconds": "vector(43200)",
         "events_unshipped_seconds": "vector(3600)",
+        "backup_age_seconds": "vector(259200)",
     }
 
 

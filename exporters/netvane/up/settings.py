@@ -105,6 +105,7 @@ class Alerts(Section, frozen=True):
     disk_full_within: Duration = Duration(4 * 86400)
     dhcp_pool_used_ratio: Ratio = 0.9
     events_unshipped: Duration = Duration(3600)
+    backup_age: Duration = Duration(3 * 86400)
     runbooks_url: str | None = None
 
     def problem(self) -> tuple[str, str] | None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab.exporters import PORTS
-from tests.lab.fleet import AGENT_PORT, STORE, STORE_PORT, Fleet, Site
+from tests.deploy.fleet import AGENT_PORT, STORE, STORE_PORT, Fleet, Site
 from tests.lab.rack import Rack
 from tests.lab.wait import eventually
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.deploy
 
 DIRECT = {"url": f"http://{STORE}:{STORE_PORT}/api/v1/write"}
 THROUGH_AGENT = {"url": f"http://127.0.0.1:{AGENT_PORT}/api/v1/write"}
@@ -19,7 +19,6 @@ METRICS = f"http://127.0.0.1:{PORTS['latency']}/metrics"
 SENT = "role:netvane_probe_sent:rate5m"
 
 
-@pytest.mark.long
 def test_one_query_sees_two_homes(rack: Rack, tmp_path: Path) -> None:
     fleet = Fleet(rack, tmp_path, "north", "south")
     store = fleet.start_store()
@@ -43,7 +42,6 @@ OUTAGE_SECONDS = 36
 BLOCKS = ("--storage.tsdb.min-block-duration=12s", "--storage.tsdb.max-block-duration=12s")
 
 
-@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_queue_on_disk_outlasts_six_hours_without_the_centre_and_a_reboot(rack: Rack, tmp_path: Path) -> None:
     """What Prometheus alone had not yet sent when it stopped, it never sends; vmagent goes on where it was."""
