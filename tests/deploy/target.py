@@ -165,13 +165,14 @@ class Target:
             *("--register=no", "--keep-unit", "--console=pipe", "--resolv-conf=off", "--capability=all"),
             f"--network-namespace-path={self.home.mon.path}",
         ]
+        # The variable: the network's sysctls are the namespace's own, all others this machine's and read-only in there.
         # Its own /run/systemd/nspawn, for what it mounts there; again and again, as long as it is a reboot.
         script = (
             "mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn\n"
             'while :; do "$@" & wait $!; code=$?; [ $code -eq %d ] || exit $code; done' % REBOOTS
         )
         command = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "boot", *nspawn]
-        self._machine = self.home.rack.processes.start(command)
+        self._machine = self.home.rack.processes.start(command, env={"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"})
         eventually(lambda: bool(self._boot_id()), within=BOOT_SECONDS, what="ssh to the target")
 
     def _boot_id(self) -> str:
