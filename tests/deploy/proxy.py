@@ -57,7 +57,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         url = urlsplit(self.path)
         host, port = url.hostname or "", url.port or 80
         if not self._may(host):
@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.close()
             self.close_connection = True
 
-    def do_CONNECT(self) -> None:  # noqa: N802 - http.server's name
+    def do_CONNECT(self) -> None:
         host, _, port = self.path.rpartition(":")
         if not self._may(host):
             return

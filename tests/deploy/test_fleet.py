@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.exporters import PORTS
 from tests.deploy.fleet import AGENT_PORT, STORE, STORE_PORT, Fleet, Site
+from tests.lab.exporters import PORTS
 from tests.lab.rack import Rack
 from tests.lab.wait import eventually
 

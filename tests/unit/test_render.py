@@ -64,9 +64,7 @@ def test_recording_rules_go_to_a_central_store(place: Place) -> None:
     assert "remote_write" not in place.yaml("prometheus.yml")
     password = place.secret("metrics.password", "store-secret")
     store = {"url": "https://metrics.example.org/api/v1/write", "ca_file": place.secret("ca.pem", "a certificate")}
-    place.render(
-        {"up": {"remote_write": {**store, "tenant": "cabin", "username": "vane", "password_file": password}}}
-    )
+    place.render({"up": {"remote_write": {**store, "tenant": "cabin", "username": "vane", "password_file": password}}})
     (written,) = place.yaml("prometheus.yml")["remote_write"]
     assert written["headers"] == {"X-Scope-OrgID": "cabin"}
     assert written["basic_auth"] == {"username": "vane", "password_file": password}
@@ -137,7 +135,7 @@ def test_time_scale_shortens_how_long_alerts_wait_and_nothing_else(place: Place)
     plain = place.files()
     place.render(options=RenderOptions(time_scale=0.05))
     scaled = place.files()
-    alerts = {name for name in plain if name.startswith("alerts/")}
+    alerts = {name for name in plain if name.startswith(("alerts/", "loki-rules/"))}
     assert {name for name in plain if plain[name] != scaled[name]} == alerts
     for name in alerts:
         before = [rule for group in yaml.safe_load(plain[name])["groups"] for rule in group["rules"]]
