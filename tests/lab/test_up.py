@@ -103,7 +103,7 @@ def up(home: Home) -> Iterator[Process]:
 def test_every_part_has_its_own_user_and_just_its_capability(home: Home, up: Process) -> None:
     (user,) = re.findall(r"^netvane:x:(\d+):(\d+):", Path("/etc/passwd").read_text(), re.MULTILINE)
     running = children(up.pid)
-    assert set(running) == set(PARTS)
+    assert set(running) - {"loki", "grafana"} == set(PARTS)  # these only where they are installed
     for part, pid in running.items():
         now = status(pid)
         assert now["Uid"].split() == [user[0]] * 4, part
