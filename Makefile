@@ -14,13 +14,17 @@ VENV := $(CURDIR)/.venv
 NOT_ROOT := echo "Not root: the lab tests need it and are skipped; \`sudo make $@\` runs them too."
 endif
 RUN := $(VENV)/bin/python
-SOURCES := $(shell find exporters prometheus docs/runbooks netvane.example.yml pyproject.toml README.md LICENSE \
+SOURCES := $(shell find exporters grafana/dashboards grafana/grafana.ini grafana/provisioning loki prometheus docs/runbooks \
+	netvane.example.yml pyproject.toml README.md LICENSE \
 	-not -name '__pycache__' -not -name '*.pyc')
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 
-.PHONY: help setup up run demo test test-lab test-deploy deploy check bench lock clean packages test-packages bench-packages \
-	deploy-packages test-setup
+# Debian's npm does not go together with another maker's Node.js, which brings its own.
+NODE_PACKAGES := $(shell command -v npm >/dev/null || echo tools/packages-node.txt)
+
+.PHONY: help setup up run demo test test-lab test-deploy deploy check bench dashboards lock clean packages test-packages \
+	bench-packages deploy-packages test-setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -59,6 +63,9 @@ check: test-setup ## ruff, mypy, yamllint, promtool, amtool
 bench: bench-packages test-setup ## figures, as JSON
 	@exec $(RUN) -m tests.bench
 
+dashboards: test-setup ## write grafana/dashboards/*.json from grafana/build/
+	@exec $(RUN) -m grafana.build
+
 lock: ## write the lock files anew
 	tools/lock.sh
 
@@ -70,15 +77,15 @@ packages:
 	@tools/setup.sh tools/packages.txt
 
 test-packages:
-	@tools/setup.sh tools/packages.txt tools/packages-test.txt
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt $(NODE_PACKAGES)
 
 deploy-packages:
-	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt $(NODE_PACKAGES)
 
 bench-packages:
-	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt $(NODE_PACKAGES)
 
-test-setup: test-packages $(VENV)/stamp-test $(VENV)/stamp-netvane
+test-setup: test-packages $(VENV)/stamp-test $(VENV)/stamp-node $(VENV)/stamp-netvane
 
 $(VENV)/stamp-locked: requirements.lock tools/venv.sh | packages
 	@tools/venv.sh $(PYTHON) $(VENV) requirements.lock && touch $@
@@ -89,6 +96,10 @@ $(VENV)/stamp-test: requirements-dev.lock $(VENV)/stamp-locked | test-packages
 # On a laptop: no Debian packages, only Ansible and what builds the wheel.
 $(VENV)/stamp-deploy: requirements-deploy.lock tools/venv.sh
 	@tools/venv.sh $(PYTHON) $(VENV) requirements-deploy.lock && touch $@
+
+$(VENV)/stamp-node: tests/logql/package.json tests/logql/package-lock.json | $(VENV)/stamp-locked
+	@mkdir -p $(VENV)/node && cp $^ $(VENV)/node/
+	@npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@
 
 $(VENV)/stamp-netvane: $(SOURCES) $(VENV)/stamp-locked
 	@umask 022 && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \

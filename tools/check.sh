@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 ruff check
 ruff format --check
 mypy
-yamllint --strict prometheus tests/rules netvane.example.yml ansible
+yamllint --strict ansible docker-compose.yml grafana/provisioning loki prometheus tests/rules netvane.example.yml
 promtool check rules prometheus/rules/*.yml prometheus/alerts/*.yml
 
 rendered=$(mktemp -d)

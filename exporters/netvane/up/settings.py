@@ -105,25 +105,31 @@ class Alerts(Section, frozen=True):
     disk_full_within: Duration = Duration(4 * 86400)
     dhcp_pool_used_ratio: Ratio = 0.9
     events_unshipped: Duration = Duration(3600)
+    watched_names_file: Path | None = None
     runbooks_url: str | None = None
 
     def problem(self) -> tuple[str, str] | None:
+        if self.watched_names_file is not None and not self.watched_names_file.is_absolute():
+            return "watched_names_file", f"expected an absolute path, got {str(self.watched_names_file)!r}"
         if self.runbooks_url is not None and not _URL.fullmatch(self.runbooks_url):
             return "runbooks_url", f"expected http://… or https://…, got {self.runbooks_url!r}"
         return None
 
 
 class Up(Section, frozen=True):
-    """Prometheus, Alertmanager and node exporter as `netvane up` and the deployment run them."""
+    """What `netvane up` and the deployment run around the exporters."""
 
     prometheus_listen: str = "127.0.0.1:9090"
     alertmanager_listen: str = "127.0.0.1:9093"
     node_exporter_listen: str = "127.0.0.1:9100"
+    loki_listen: str = "127.0.0.1:3100"
+    grafana_listen: str = "127.0.0.1:3000"
     retention_time: Duration = Duration(400 * 86400)
     retention_size: Size = Size(16_000_000_000)
 
     def problem(self) -> tuple[str, str] | None:
-        for key in ("prometheus_listen", "alertmanager_listen", "node_exporter_listen"):
+        for part in ("prometheus", "alertmanager", "node_exporter", "loki", "grafana"):
+            key = f"{part}_listen"
             if not is_host_port(getattr(self, key)):
                 return key, f"expected HOST:PORT, got {getattr(self, key)!r}"
         if self.retention_time < 86400:
