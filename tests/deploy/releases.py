@@ -10,7 +10,6 @@ from pathlib import Path
 from tests.lab.processes import ROOT
 
 
-
 def newer(place: Path, version: str) -> Path:
     """The same, under another version number."""
     return _build(_copy(place / version, version))
