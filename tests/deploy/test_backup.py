@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.lab.wait import eventually
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(900)]
 
-SETTINGS = {"netvane_site": "lab", "netvane_config": {"latency": latency_settings()}}
+SETTINGS: dict[str, Any] = {"netvane_site": "lab", "netvane_config": {"latency": latency_settings()}}
 
 
 def test_a_new_machine_knows_what_the_old_one_knew(tmp_path: Path) -> None:
