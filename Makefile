@@ -23,8 +23,8 @@ $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 # Debian's npm does not go together with another maker's Node.js, which brings its own.
 NODE_PACKAGES := $(shell command -v npm >/dev/null || echo tools/packages-node.txt)
 
-.PHONY: help setup up run demo test test-lab test-deploy deploy check bench dashboards lock clean packages test-packages bench-packages \
-	deploy-packages test-setup
+.PHONY: help setup up run demo test test-lab test-deploy deploy check bench dashboards lock clean packages test-packages \
+	bench-packages deploy-packages test-setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -80,7 +80,7 @@ test-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt $(NODE_PACKAGES)
 
 deploy-packages:
-	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt $(NODE_PACKAGES)
 
 bench-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt $(NODE_PACKAGES)
@@ -93,7 +93,8 @@ $(VENV)/stamp-locked: requirements.lock tools/venv.sh | packages
 $(VENV)/stamp-test: requirements-dev.lock $(VENV)/stamp-locked | test-packages
 	@tools/venv.sh $(PYTHON) $(VENV) requirements-dev.lock && touch $@
 
-$(VENV)/stamp-deploy: requirements-deploy.lock $(VENV)/stamp-locked | packages
+# On a laptop: no Debian packages, only Ansible and what builds the wheel.
+$(VENV)/stamp-deploy: requirements-deploy.lock tools/venv.sh
 	@tools/venv.sh $(PYTHON) $(VENV) requirements-deploy.lock && touch $@
 
 $(VENV)/stamp-node: tests/logql/package.json tests/logql/package-lock.json | $(VENV)/stamp-locked

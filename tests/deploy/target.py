@@ -28,7 +28,7 @@ from tests.lab.wait import eventually
 ANSIBLE = ROOT / "ansible"
 PROXY_PORT = 3128
 BOOT_SECONDS = 60.0
-PLAY_SECONDS = 600.0
+PLAY_SECONDS = 1500.0
 REBOOTS = 133  # systemd-nspawn's exit code when its system wants to start anew
 
 
@@ -169,7 +169,7 @@ class Target:
         # Its own /run/systemd/nspawn, for what it mounts there; again and again, as long as it is a reboot.
         script = (
             "mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn\n"
-            'while :; do "$@" & wait $!; code=$?; [ $code -eq %d ] || exit $code; done' % REBOOTS
+            f'while :; do "$@" & wait $!; code=$?; [ $code -eq {REBOOTS} ] || exit $code; done'
         )
         command = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "boot", *nspawn]
         self._machine = self.home.rack.processes.start(command, env={"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"})

@@ -12,9 +12,9 @@ from netvane.common import assets
 from netvane.common.config import ConfigError
 from netvane.up import loki_files
 from tests.logql import grammar
+from tests.logql.expressions import documented
 from tests.place import Place
 
-ROOT = Path(__file__).parents[2]
 needs_grammar = pytest.mark.skipif(grammar.missing() is not None, reason=grammar.missing() or "")
 
 
@@ -55,9 +55,7 @@ def test_rules(place: Place, watching: Callable[[str], dict[str, Any]]) -> None:
 
 @needs_grammar
 def test_docs() -> None:
-    texts = [file.read_text() for file in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))]
-    blocks = [block for text in texts for block in re.findall(r"^```logql\n(.+?)^```", text, re.MULTILINE | re.DOTALL)]
-    expressions = [line for block in blocks for line in block.splitlines() if line and not line.startswith("#")]
+    expressions = documented()
     assert len(expressions) >= 3
     assert list(grammar.mistakes(expressions)) == []
 
