@@ -81,7 +81,7 @@ test-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt $(NODE_PACKAGES)
 
 deploy-packages:
-	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt $(DOCKER_PACKAGES)
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt $(NODE_PACKAGES) $(DOCKER_PACKAGES)
 
 bench-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt $(NODE_PACKAGES)
