@@ -13,6 +13,8 @@ _FLOWS = '{site="$site", event="flow"} | mac=~"$mac" | json tx_bytes, rx_bytes, 
 _CLASSES = (
     'sum by (class) (rate(netvane_flows_device_class_packets_total{site="$site", mac=~"$mac"}[$__rate_interval]))'
 )
+_OF_IT = '_total{site="$site", device="$id", probe="icmp"}[$__rate_interval]'
+_LOST = f"1 - rate(netvane_device_probes_answered{_OF_IT}) / rate(netvane_device_probes_sent{_OF_IT})"
 
 
 def device() -> Dashboard:
@@ -100,9 +102,17 @@ def _traffic() -> Row:
             ),
             timeseries(
                 "Round-trip time",
-                "Of the last answered ping. Only devices that you expect are pinged.",
-                Promql('netvane_device_rtt_seconds{site="$site", device="$id"}', "round-trip time"),
+                "Of the last answered probe: a ping, or ARP in a sweep. Only of devices that you expect.",
+                Promql('netvane_device_rtt_seconds{site="$site", device="$id"}', "{{probe}}"),
                 unit="s",
+                width=6,
+            ),
+            timeseries(
+                "Lost pings",
+                "Share of pings that it did not answer; sleeping devices answer none. Only of devices that you expect.",
+                Promql(_LOST, "lost"),
+                unit="percentunit",
+                width=6,
             ),
             activity,
         ],

@@ -91,8 +91,8 @@ def _presence() -> Row:
             ),
             timeseries(
                 "Round-trip time of expected devices",
-                "Of the last answered ping. Only devices that you expect are pinged.",
-                Promql(named_device('(netvane_device_rtt_seconds{site="$site"})'), "{{name}}"),
+                "Of the last answered probe: a ping, or ARP in a sweep.",
+                Promql(named_device('(netvane_device_rtt_seconds{site="$site"})'), "{{name}} {{probe}}"),
                 unit="s",
             ),
         ],

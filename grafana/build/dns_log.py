@@ -8,7 +8,7 @@ from grafana.build.queries import Logql, Promql
 
 _RCODES = "NOERROR,NXDOMAIN,SERVFAIL,REFUSED,FORMERR"
 _LINES = (
-    '{site="$site", event="dns"} | mac=~"$device" | qname=~"(?i).*$name.*"'
+    '{site="$site", event="dns"} | mac=~"$device" | qname=~`(?i).*$name.*`'
     ' | json qtype, rcode, latency_seconds, answers | rcode=~"$rcode"'
 )
 

@@ -110,7 +110,8 @@ def _outages() -> builder.AnnotationQuery:
 
 
 def _anomalies() -> builder.AnnotationQuery:
-    found = 'netvane_anomaly_active{site="$site"} or netvane_flows_anomalies_going{site="$site"}'
+    metrics = ("netvane_anomaly_active", "netvane_flows_anomalies_going")
+    found = " or ".join(f'max_over_time({metric}{{site="$site"}}[$__interval])' for metric in metrics)
     expr = f"max by (anomaly, mac) ({found}) > 0"
     return _annotation("Anomalies", expr, "orange")
 

@@ -3,6 +3,7 @@
 from grafana_foundation_sdk.builders import heatmap
 from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, FieldColor
 from grafana_foundation_sdk.builders.statushistory import Panel as StatusHistory
+from grafana_foundation_sdk.models.common import VisibilityMode
 from grafana_foundation_sdk.models.dashboard import FieldColorModeId
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 
@@ -46,7 +47,9 @@ def _verdict() -> Row:
         width=24,
     )
     year.time_from("365d").interval("1d").max_data_points(400).data_links([DashboardLink("This day").url(day)])
-    year.thresholds(thresholds()).min(0).max(1).color_scheme(FieldColor().mode(FieldColorModeId.CONTINUOUS_RD_YL_GR))
+    year.show_value(VisibilityMode.NEVER).row_height(0.9).thresholds(thresholds()).min(0).max(1).color_scheme(
+        FieldColor().mode(FieldColorModeId.CONTINUOUS_RD_YL_GR)
+    )
     return Row(
         "Verdict and outages",
         [

@@ -118,12 +118,24 @@ def _events() -> Row:
                 "Events on the disk that Loki does not have yet.",
                 Promql('netvane_loki_events_pending{site="$site"}', "{{job}}"),
                 unit="none",
+                width=8,
             ),
             timeseries(
                 "Event databases",
                 "Size of each exporter's event database; at `storage.events_max` the oldest go.",
                 Promql('netvane_events_database_bytes{site="$site"}', "{{job}}"),
                 unit="bytes",
+                width=8,
+            ),
+            timeseries(
+                "Lost by the capture",
+                "Packets a second that were not seen, because a ring was full.",
+                Promql(
+                    'sum by (interface) (rate(netvane_flows_capture_dropped_total{site="$site"}[$__rate_interval]))',
+                    "{{interface}}",
+                ),
+                unit="pps",
+                width=8,
             ),
         ],
     )

@@ -128,6 +128,7 @@ def table_panel(
 ) -> table.Panel:
     """The rows of instant queries, joined where there are several; without the columns `hidden`."""
     rows = panel(table.Panel(), title, description, *queries, unit=unit, width=width, height=height)
+    rows.show_header(show_header=True)
     if len(queries) > 1:
         rows.with_transformation(transformation("merge"))
     excluded = dict.fromkeys(("Time", "__name__", "job", "instance", "site", *hidden), True)

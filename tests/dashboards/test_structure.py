@@ -124,6 +124,7 @@ def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
     assert len(panel["description"]) > 10
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["options"] is not None  # Grafana adds its defaults to what is there
 
 
 @pytest.mark.parametrize("panel", EACH_PANEL)

@@ -150,6 +150,24 @@ def test_a_spoofer_in_front_of_the_router_is_named(home: Home, aim: str) -> None
         assert value(exporter, "anomalies_total", anomaly="router_identity_changed") == 1
 
 
+@pytest.mark.long
+def test_many_addresses_and_anothers_name_are_named(home: Home) -> None:
+    first, second = home.gadgets
+    with watching(home.mon, home.rack.directory) as exporter:
+        eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
+        send_frames(second.ns, *(arp_frame(second.mac, f"198.51.100.{n}", at.ROUTER4) for n in range(150, 180)))
+        many = {"anomaly": "many_addresses", "mac": second.mac}
+        eventually(lambda: events(exporter, "anomaly", **many), within=15, what="one with many addresses")
+
+        home.lease(first.ns, hostname="annas-nas")
+        eventually(lambda: devices(exporter)[first.mac]["name"] == "annas-nas", within=15, what="its name")
+        home.lease(second.ns, hostname="annas-nas")
+        claimed = {"anomaly": "name_claimed", "mac": second.mac}
+        eventually(lambda: events(exporter, "anomaly", **claimed), within=15, what="who claims it too")
+        assert value(exporter, "anomaly_active", anomaly="name_claimed", mac=second.mac, peer=first.mac) == 1
+        assert set(devices(exporter)) >= {first.mac, second.mac}
+
+
 def test_two_with_one_address_are_a_conflict(home: Home) -> None:
     first, second = home.gadgets
     second.ns.ip(f"addr add {first.address}/24 dev eth0")

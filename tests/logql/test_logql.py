@@ -12,9 +12,9 @@ from netvane.common import assets
 from netvane.common.config import ConfigError
 from netvane.up import loki_files
 from tests.logql import grammar
+from tests.logql.expressions import documented, of_panels
 from tests.place import Place
 
-ROOT = Path(__file__).parents[2]
 needs_grammar = pytest.mark.skipif(grammar.missing() is not None, reason=grammar.missing() or "")
 
 
@@ -42,7 +42,7 @@ def sources() -> list[dict[str, Any]]:
 
 @needs_grammar
 def test_the_grammar_tells_good_from_bad() -> None:
-    good = ['{a="b"} | json', 'sum by (x) (count_over_time({a="b"} |= "y" [$__interval])) > 0']
+    good = ['{a="b"} | json', 'sum by (x) (count_over_time({a="b"} |= "y" [5m])) > 0']
     bad = ['{a="b"} |', "sum(", "up == 0 and on"]
     assert list(grammar.mistakes([*good, *bad])) == ['{a="b"} |⟨here⟩', "sum(⟨here⟩", "⟨here⟩up == 0 and on"]
 
@@ -55,10 +55,15 @@ def test_rules(place: Place, watching: Callable[[str], dict[str, Any]]) -> None:
 
 @needs_grammar
 def test_docs() -> None:
-    texts = [file.read_text() for file in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))]
-    blocks = [block for text in texts for block in re.findall(r"^```logql\n(.+?)^```", text, re.MULTILINE | re.DOTALL)]
-    expressions = [line for block in blocks for line in block.splitlines() if line and not line.startswith("#")]
+    expressions = documented()
     assert len(expressions) >= 3
+    assert list(grammar.mistakes(expressions)) == []
+
+
+@needs_grammar
+def test_panels() -> None:
+    expressions = of_panels()
+    assert expressions
     assert list(grammar.mistakes(expressions)) == []
 
 

@@ -85,6 +85,7 @@ def grafana(places: Places, up: Up, loki_url: str | None) -> Part:
             "GF_PATHS_LOGS": str(data / "log"),
             "GF_PATHS_PLUGINS": str(data / "plugins"),
             "GF_PATHS_PROVISIONING": str(source / "provisioning"),
+            "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(source / "dashboards" / "home.json"),
             "GF_SECURITY_ADMIN_PASSWORD": f"$__file{{{places.grafana_password}}}",
             # What the files in grafana/provisioning take from the environment.
             "NETVANE_PROMETHEUS_URL": _url(up.prometheus_listen),
