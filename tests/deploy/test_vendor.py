@@ -35,7 +35,10 @@ def only(directory: Path, *roles: str) -> Path:
 
 def test_left_out_or_from_a_package(tmp_path: Path) -> None:
     playbook = str(only(tmp_path, "loki", "grafana"))
-    debs: dict[str, Any] = {"netvane_loki_deb": str(vendor.loki(tmp_path)), "netvane_grafana_deb": str(vendor.grafana(tmp_path))}
+    debs: dict[str, Any] = {
+        "netvane_loki_deb": str(vendor.loki(tmp_path)),
+        "netvane_grafana_deb": str(vendor.grafana(tmp_path)),
+    }
     with Home(gadgets=1, ipv6=False) as home, Target(home, "bookworm") as target:
         target.run(BEFORE)
         played = target.play(playbook)
