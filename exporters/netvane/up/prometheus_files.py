@@ -13,10 +13,16 @@ from netvane.common.config import Duration
 from netvane.up.jobs import Job
 from netvane.up.promunits import parse_prometheus_duration, prometheus_duration
 from netvane.up.rendered_files import File, yaml_file
-from netvane.up.settings import Alerts
+from netvane.up.settings import Alerts, RemoteWrite
+
+# What goes to a central store: recording rules (the only names with a colon) and what tells whether a site works. A few
+# hundred series a site; all else stays at home.
+_SENT = ".+:.+|ALERTS|netvane_verdict|up"
 
 
-def prometheus_yml(directory: Path, site: str, jobs: tuple[Job, ...], alertmanager: str) -> File:
+def prometheus_yml(
+    directory: Path, site: str, jobs: tuple[Job, ...], alertmanager: str, remote_write: RemoteWrite | None = None
+) -> File:
     """prometheus.yml from its template; `alertmanager` is HOST:PORT."""
     config = yaml.safe_load((assets.path("prometheus") / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"]["external_labels"]["site"] = site
@@ -31,7 +37,25 @@ def prometheus_yml(directory: Path, site: str, jobs: tuple[Job, ...], alertmanag
         }
         for job in jobs
     ]
+    if remote_write is not None:
+        config["remote_write"] = [_remote_write(remote_write)]
     return yaml_file("prometheus.yml", config, "netvane.yml")
+
+
+def _remote_write(store: RemoteWrite) -> dict[str, Any]:
+    """The password stays in its file, which Prometheus reads itself."""
+    config: dict[str, Any] = {
+        "name": "central",
+        "url": store.url,
+        "write_relabel_configs": [{"source_labels": ["__name__"], "regex": _SENT, "action": "keep"}],
+    }
+    if store.tenant is not None:
+        config["headers"] = {"X-Scope-OrgID": store.tenant}
+    if store.username is not None:
+        config["basic_auth"] = {"username": store.username, "password_file": str(store.password_file)}
+    if store.ca_file is not None:
+        config["tls_config"] = {"ca_file": str(store.ca_file)}
+    return config
 
 
 def target_files(site: str, jobs: tuple[Job, ...]) -> list[File]:

@@ -68,7 +68,7 @@ def render(document: Document, directory: Path, options: RenderOptions | None = 
     loki_dir = storage_of(document, options.data_dir, None).data_dir / "loki"
     scraped = tuple(job for job in jobs if job.name not in options.without)
     files = [
-        prometheus_files.prometheus_yml(directory, site, scraped, address["alertmanager"]),
+        prometheus_files.prometheus_yml(directory, site, scraped, address["alertmanager"], up.remote_write),
         *prometheus_files.target_files(site, scraped),
         prometheus_files.threshold_file(alerts),
         *prometheus_files.rule_files(options.time_scale, alerts, address["prometheus"]),
