@@ -171,7 +171,7 @@ def _write_csv(analysis: Analysis, out: TextIO) -> None:
 
 def _write_table(analysis: Analysis, out: TextIO) -> None:
     out.write(f"{analysis.frames} frames, {analysis.bytes} bytes")
-    out.write(f", {analysis.malformed} malformed, {analysis.slow_path} decoded one by one\n\n")
+    out.write(f", {analysis.malformed} malformed, {analysis.slow_path} not plain\n\n")
     rows: list[list[Any]] = [["device", "tx frames", "tx bytes", "rx frames", "rx bytes"]]
     by_bytes = sorted(analysis.devices.items(), key=lambda item: -(item[1].tx_bytes + item[1].rx_bytes))
     rows += [[mac, *msgspec.structs.astuple(counts)] for mac, counts in by_bytes]

@@ -11,7 +11,7 @@ from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.common.service import Service, private_directory
-from netvane.flows import ask, home, interfaces, metrics, querytail, recorder
+from netvane.flows import ask, domains, home, interfaces, metrics, querytail, recorder
 from netvane.flows.anomalies.records import Home
 from netvane.flows.capture import Capture
 from netvane.flows.country import country_of
@@ -61,6 +61,7 @@ class FlowsExporter:
 
     async def start(self) -> None:
         private_directory(self._service.data_dir)
+        domains.load()
         await self._journal.start()
         self._unusual = Unusual(self._service.data_dir, self._journal, self._service.clock)
         self._watch_once()

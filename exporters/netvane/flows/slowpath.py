@@ -1,5 +1,5 @@
-"""One frame at a time, for all that is not plain: IPv4 options, fragments, IPv6 extension headers, tags in tags, LLC,
-and whatever is cut short or malformed. Outermost headers only. Gives the keys of netvane.flows.keys.
+"""One frame at a time, for what netvane.flows.decode leaves: tags in tags, LLC, and whatever is cut short or malformed.
+It decodes all others too, outermost headers only. Gives the keys of netvane.flows.keys.
 
 Sources: IEEE 802.3 and 802.1Q, RFC 791, RFC 8200, RFC 4302 (AH), RFC 9293 (TCP), RFC 768 (UDP).
 
