@@ -11,7 +11,7 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 LEAD = 2  # bytes before a frame that are read with it, so that its addresses fall into two words of eight
-# Bytes that the buffer holds beyond the last byte of any frame: Ethernet, a tag, IPv4 with options, TCP up to its flags.
+# Bytes that the buffer holds beyond the end of any frame: Ethernet, a tag, IPv4 with options, TCP up to its flags.
 TAIL = 96
 
 _ADDRESSES = np.dtype([("before", "u8"), ("source", "u8")])

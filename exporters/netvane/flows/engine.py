@@ -136,8 +136,8 @@ class Engine:
         classes = self.accounts.classes[at]
         is_tcp = classes & BIT["tcp"] != 0
         opening = np.where(is_tcp, flags & _U(k.SYN) != 0, ~later)
-        for row in np.flatnonzero(opening & is_lookup(classes)).tolist():
-            pair = int(self.accounts.pair[at[row]])
+        lookups = np.flatnonzero(opening & is_lookup(classes))
+        for row, pair in zip(lookups.tolist(), self.accounts.pair[at[lookups]].tolist(), strict=True):
             opening[row] = pair not in self._looked_up
             self._looked_up.add(pair)
         return Begun(keys, self.accounts.scopes[at], opening)

@@ -200,6 +200,7 @@ class FlowsExporter:
         if capture is None:
             return
         with capture.lock:
+            capture.catch_up()
             self._engine.settle()
             yield from metrics.traffic(self._engine)
             yield from metrics.work(self._engine, capture.names)

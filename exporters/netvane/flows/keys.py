@@ -73,7 +73,7 @@ class Hasher:
     def add(self, total: U64 | None, position: int, words: U64) -> U64:
         """`total` and what the word at `position` of keys adds to their hash, in place; None for 0."""
         # The lower half need not be masked: what the upper one adds by `low` is one more random factor of its own.
-        added = words * self.low[position]
+        added: U64 = words * self.low[position]
         added += (words >> SHIFT32) * self.high[position]
         if total is not None:
             added += total

@@ -77,22 +77,23 @@ def decode(frame: bytes, wire: int, link: int = 0) -> Decoded:
             return Decoded(_key(first, second, 0))
         ethertype = frame[offset + 6] | frame[offset + 7] << 8
         offset += 8
-    if ethertype == k.ETH_IPV4:
-        ip = _ipv4(frame, offset, wire)
-    elif ethertype == k.ETH_IPV6:
-        ip = _ipv6(frame, offset, wire)
-    else:
+    if ethertype not in {k.ETH_IPV4, k.ETH_IPV6}:
         return Decoded(_key(first, second, ethertype))
+    ip = _ipv4(frame, offset, wire) if ethertype == k.ETH_IPV4 else _ipv6(frame, offset, wire)
+    return _with_transport(frame, (first, second & _MAC_MASK | ethertype << 48), ip)
+
+
+def _with_transport(frame: bytes, ethernet: tuple[int, int], ip: _Ip) -> Decoded:
+    """`ethernet`: words 0 and 1 of the key."""
     addresses, protocol, offset, end, fragment, malformed = ip
     last, tcp_flags, payload = 0, 0, None
-    if (protocol == TCP or protocol == UDP) and not fragment:
+    if protocol in {TCP, UDP} and not fragment:
         last, tcp_flags, broken, payload = _transport(frame, offset, end, protocol)
         malformed = malformed or broken
     if protocol is not None:
         syn = k.SYN if tcp_flags & 0x12 == 0x02 else 0
         last |= protocol << k.PROTOCOL_SHIFT | (k.IP | syn) << k.FLAGS_SHIFT
-    key = (first, second & _MAC_MASK | ethertype << 48, *addresses, last)
-    return Decoded(key, tcp_flags, malformed, payload, min(end, len(frame)))
+    return Decoded((*ethernet, *addresses, last), tcp_flags, malformed, payload, min(end, len(frame)))
 
 
 def _undecodable(frame: bytes, wire: int, link: int) -> Decoded:
