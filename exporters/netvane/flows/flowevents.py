@@ -8,8 +8,8 @@ from netvane.common.clock import rfc3339
 from netvane.common.event_schema import Flow
 from netvane.flows import keys as k
 from netvane.flows.decode import TCP, UDP
+from netvane.flows.dns import address_text
 from netvane.flows.flowrecords import FlowRecord
-from netvane.flows.nameport import address_text
 from netvane.flows.totals import mac_text
 
 PROTOCOL_NAMES = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmpv6", 132: "sctp"}

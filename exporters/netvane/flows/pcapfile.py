@@ -7,6 +7,7 @@ all else is read as columns.
 import itertools
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -26,6 +27,7 @@ _PCAP_MAGIC = {
     b"\xa1\xb2\x3c\x4d": (">", 1),
 }
 _PCAP_HEADER, _RECORD = 24, 16
+_LENGTH = 8  # where a record's header has the captured length
 _PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 _ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
@@ -144,22 +146,23 @@ class CaptureFile:
         """Where the packets of the records begin that are whole in the buffer, which is moved on behind them."""
         buffer = self._buffer
         unpack = length.unpack_from
-        data, end = buffer.bytes, buffer.end
         found: list[int] = []
         append = found.append
-        at = buffer.start + _RECORD
+        at = buffer.start + _LENGTH
         captured = 0
-        while at <= end:
-            (captured,) = unpack(data, at - 8)
-            append(at)
-            at += captured + _RECORD
+        # The one loop over all packets: it ends where the header is not whole.
+        with memoryview(buffer.bytes)[: max(buffer.end - _RECORD + _LENGTH + 4, 0)] as lengths, suppress(struct.error):
+            while True:
+                (captured,) = unpack(lengths, at)
+                append(at)
+                at += captured + _RECORD
         # The last one found may go on behind the end, and a wrong length leads behind it anyway.
-        if found and at - _RECORD > end:
+        if found and at - _LENGTH > buffer.end:
             at = found.pop()
             if captured > MAX_CAPTURED:
                 self.problem = f"damaged: a packet of {captured} bytes"
-        buffer.start = at - _RECORD
-        return np.array(found, dtype=np.int64)
+        buffer.start = at - _LENGTH
+        return np.array(found, dtype=np.int64) + (_RECORD - _LENGTH)
 
     def _pcapng(self) -> Iterator[_Packets]:
         buffer = self._buffer
