@@ -14,12 +14,17 @@ VENV := $(CURDIR)/.venv
 NOT_ROOT := echo "Not root: the lab tests need it and are skipped; \`sudo make $@\` runs them too."
 endif
 RUN := $(VENV)/bin/python
-SOURCES := $(shell find exporters prometheus docs/runbooks netvane.example.yml pyproject.toml README.md LICENSE \
+SOURCES := $(shell find exporters grafana/dashboards grafana/grafana.ini grafana/provisioning loki prometheus docs/runbooks \
+	netvane.example.yml pyproject.toml README.md LICENSE \
 	-not -name '__pycache__' -not -name '*.pyc')
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 
-.PHONY: help setup up run demo test test-lab check bench lock clean packages test-packages bench-packages test-setup
+# Debian's npm does not go together with another maker's Node.js, which brings its own.
+NODE_PACKAGES := $(shell command -v npm >/dev/null || echo tools/packages-node.txt)
+
+.PHONY: help setup up run demo test test-lab test-deploy deploy check bench dashboards lock clean packages test-packages \
+	bench-packages deploy-packages test-setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,22 +37,34 @@ up: setup ## run everything; NETNS=name: in that network namespace; CONFIG=file:
 run: setup ## any command: ARGS='events --exporter latency --since 24h'
 	@exec $(VENV)/bin/netvane $(ARGS)
 
+deploy: $(VENV)/stamp-deploy ## Ansible: HOST=pi@pi.local, or HOST=localhost; INVENTORY=dir for more; ARGS=-K and the like
+	@cd ansible && exec $(VENV)/bin/ansible-playbook site.yml $(ARGS) \
+		$(if $(INVENTORY),-i '$(abspath $(INVENTORY))' $(if $(HOST),--limit '$(HOST)'),-i '$(or $(HOST),$(error name the machine: make deploy HOST=pi@pi.local)),') \
+		$(if $(filter localhost,$(HOST)),--connection=local)
+
 demo: test-setup ## a home in network namespaces, broken on a schedule (root)
 	@exec $(RUN) -m tests.lab.demo
 
 test: test-setup ## unit, rule and short lab tests
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m 'not long'
+	@exec $(RUN) -m pytest -m 'not long and not deploy'
 
 test-lab: test-setup ## the long lab tests
 	@$(NOT_ROOT)
 	@exec $(RUN) -m pytest -m long
+
+test-deploy: deploy-packages test-setup ## the Ansible playbooks against booted Debians (root)
+	@$(NOT_ROOT)
+	@exec $(RUN) -m pytest -m deploy
 
 check: test-setup ## ruff, mypy, yamllint, promtool, amtool
 	@PATH="$(VENV)/bin:$$PATH" tools/check.sh
 
 bench: bench-packages test-setup ## figures, as JSON
 	@exec $(RUN) -m tests.bench
+
+dashboards: test-setup ## write grafana/dashboards/*.json from grafana/build/
+	@exec $(RUN) -m grafana.build
 
 lock: ## write the lock files anew
 	tools/lock.sh
@@ -60,18 +77,29 @@ packages:
 	@tools/setup.sh tools/packages.txt
 
 test-packages:
-	@tools/setup.sh tools/packages.txt tools/packages-test.txt
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt $(NODE_PACKAGES)
+
+deploy-packages:
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt
 
 bench-packages:
-	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt $(NODE_PACKAGES)
 
-test-setup: test-packages $(VENV)/stamp-test $(VENV)/stamp-netvane
+test-setup: test-packages $(VENV)/stamp-test $(VENV)/stamp-node $(VENV)/stamp-netvane
 
 $(VENV)/stamp-locked: requirements.lock tools/venv.sh | packages
 	@tools/venv.sh $(PYTHON) $(VENV) requirements.lock && touch $@
 
 $(VENV)/stamp-test: requirements-dev.lock $(VENV)/stamp-locked | test-packages
 	@tools/venv.sh $(PYTHON) $(VENV) requirements-dev.lock && touch $@
+
+$(VENV)/stamp-node: tests/logql/package.json tests/logql/package-lock.json | $(VENV)/stamp-locked
+	@mkdir -p $(VENV)/node && cp $^ $(VENV)/node/
+	@npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@
+
+# On a laptop: no Debian packages, only Ansible and what builds the wheel.
+$(VENV)/stamp-deploy: requirements-deploy.lock tools/venv.sh
+	@tools/venv.sh $(PYTHON) $(VENV) requirements-deploy.lock && touch $@
 
 $(VENV)/stamp-netvane: $(SOURCES) $(VENV)/stamp-locked
 	@umask 022 && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \

@@ -16,5 +16,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() == 0:
         return
     for item in items:
-        if item.get_closest_marker("lab"):
+        if item.get_closest_marker("lab") or item.get_closest_marker("deploy"):
             item.add_marker(pytest.mark.skip(reason="needs root, for network namespaces"))

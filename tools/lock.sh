@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes requirements.lock (run time, its extras and build) and requirements-dev.lock with hashes and without registry addresses.
+# Writes requirements.lock (run time, its extras and build), requirements-deploy.lock (that and Ansible) and
+# requirements-dev.lock with hashes and without registry addresses.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$(mktemp -d)
@@ -13,4 +14,5 @@ compile() {
         --no-emit-find-links --generate-hashes --allow-unsafe --strip-extras "$@" --output-file "$output" pyproject.toml
 }
 compile requirements.lock --extra build --extra quic
+compile requirements-deploy.lock --extra build --extra quic --extra deploy --constraint requirements.lock
 compile requirements-dev.lock --extra build --extra quic --extra dev --constraint requirements.lock

@@ -9,7 +9,7 @@ import platform
 import sys
 from importlib import import_module
 
-BENCHES = ("rtt", "targets", "shipper", "probes", "verdict", "hosts", "dhcp", "flows")
+BENCHES = ("rtt", "targets", "shipper", "probes", "verdict", "hosts", "dhcp", "flows", "dashboards", "footprint")
 
 
 def main(names: list[str]) -> int:

@@ -27,7 +27,7 @@ import numpy as np
 
 from netvane.flows import dns
 from netvane.flows.batch import LEAD, TAIL, Batch
-from netvane.flows.classes import CLASSES
+from netvane.flows.classnames import CLASSES
 from netvane.flows.engine import Engine
 from netvane.flows.payload import payload_of
 from netvane.flows.pcapfile import CaptureFile

@@ -98,6 +98,10 @@ def _large() -> dict[str, Any]:
                 text = mon.http(exporter.url + "/metrics").text
                 times.append(time.perf_counter() - began)
                 time.sleep(1)
+            cpu = _cpu_seconds(exporter.process.pid)
+            for _ in range(SCRAPES):
+                mon.http(exporter.url + "/metrics")
+            cpu = (_cpu_seconds(exporter.process.pid) - cpu) / SCRAPES
             exporter_mb = exporter.value("process_resident_memory_bytes") / 1e6
             helper_mb = _resident_mb(raw.process.pid)
             return {
@@ -106,6 +110,7 @@ def _large() -> dict[str, Any]:
                 "series": sum(not line.startswith("#") for line in text.splitlines()),
                 "scrape_median_ms": round(1000 * statistics.median(times), 1),
                 "scrape_max_ms": round(1000 * max(times), 1),
+                "scrape_cpu_ms": round(1000 * cpu, 1),  # what the load of the machine leaves as it is
                 "exporter_mb": round(exporter_mb, 1),
                 "helper_mb": round(helper_mb, 1),
                 "together_mb": round(exporter_mb + helper_mb, 1),

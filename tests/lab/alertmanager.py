@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from netvane.common.settings import load
 from netvane.up.alertmanager_client import Alertmanager
 from netvane.up.render import render
 from tests.lab.netns import Namespace
+from tests.lab.processes import Process
 from tests.lab.rack import Rack
 from tests.lab.wait import eventually
 
@@ -26,6 +27,7 @@ class AlertmanagerMachine:
 
     namespace: Namespace
     directory: Path
+    process: Process = field(init=False)
 
     @property
     def config(self) -> Path:
@@ -37,7 +39,7 @@ class AlertmanagerMachine:
         render(load(self.config), self.directory)
 
     def start(self, env: Mapping[str, str] | None = None) -> None:
-        process = self.namespace.start(
+        self.process = process = self.namespace.start(
             [
                 *("prometheus-alertmanager", "--cluster.listen-address=", f"--web.listen-address={HOST}:9093"),
                 *("--config.file", str(self.directory / "alertmanager.yml")),
@@ -65,6 +67,10 @@ class AlertmanagerMachine:
     def state(self, name: str) -> str:
         """`active` or `suppressed`."""
         return self.namespace.call(lambda: Alertmanager(URL).state("alertname", name))
+
+    def given_up(self, integration: str) -> float:
+        """Notifications that were not delivered, and will not be tried again as they are."""
+        return self.namespace.call(lambda: Alertmanager(URL).sent(integration)).given_up
 
     def begun(self, integration: str) -> float:
         """Notifications that Alertmanager has begun, those about nothing but ends included."""

@@ -38,12 +38,16 @@ class RunningExporter:
         return sum(value for found, value in self.samples(name) if labels.items() <= found.items())
 
     def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
+        return [(labels, value) for found, labels, value in self.scrape(name) if found == name]
+
+    def scrape(self, prefix: str) -> list[tuple[str, dict[str, str], float]]:
+        """Name, labels and value of the samples whose names begin with `prefix`, all of one moment."""
         text = self.namespace.http(self.url + "/metrics").text
-        matches = (_SAMPLE.fullmatch(line) for line in text.splitlines() if line.startswith(name))
+        matches = (_SAMPLE.fullmatch(line) for line in text.splitlines() if line.startswith(prefix))
         return [
-            (dict(_LABEL.findall(match["labels"] or "")), float(match["value"]))
+            (match["name"], dict(_LABEL.findall(match["labels"] or "")), float(match["value"]))
             for match in matches
-            if match and match["name"] == name
+            if match
         ]
 
     def is_ready(self) -> bool:

@@ -32,7 +32,8 @@ class Fault:
     """One way to break something, and back.
 
     `began_ns` and `ended_ns` are the truth to hold records against: wall clock, nanoseconds, taken just before the
-    break and just after the repair; None before that.
+    break and just after the repair; None before that. On a busy machine either takes a while: by `broken_ns` it was
+    broken, and from `mending_ns` on it may have been whole.
     """
 
     def __init__(self, name: str, break_it: Callable[[], object], repair: Callable[[], object]) -> None:
@@ -40,6 +41,8 @@ class Fault:
         self._break_it, self._repair = break_it, repair
         self.active = False
         self.began_ns: int | None = None
+        self.broken_ns: int | None = None
+        self.mending_ns: int | None = None
         self.ended_ns: int | None = None
 
     def __repr__(self) -> str:
@@ -50,10 +53,12 @@ class Fault:
             self.began_ns, self.ended_ns = time.time_ns(), None
             self.active = True
             self._break_it()
+            self.broken_ns = time.time_ns()
         return self
 
     def heal(self) -> None:
         if self.active:
+            self.mending_ns = time.time_ns()
             self._repair()
             self.active = False
             self.ended_ns = time.time_ns()

@@ -16,6 +16,7 @@ from typing import Self
 
 from tests.lab import addresses as at
 from tests.lab.cable import Cable
+from tests.lab.certificate import Certificate
 from tests.lab.faults import Faults
 from tests.lab.netns import Namespace
 from tests.lab.processes import PYTHON_ENV, Process
@@ -96,6 +97,7 @@ class Home:
 
     `lan_cable` and `wan_cable`: put a Cable between switch and router, between router and provider.
     `dhcp`: mon and the gadgets ask the router for their IPv4 addresses instead of having fixed ones; slower.
+    `certificate`: the Internet speaks TLS with it: HTTPS on every address, DoT on its resolver's.
     """
 
     sw: Namespace
@@ -114,6 +116,7 @@ class Home:
         lan_cable: bool = False,
         wan_cable: bool = False,
         dhcp: bool = False,
+        certificate: Certificate | None = None,
     ) -> None:
         if gadgets > at.MOST_GADGETS:
             raise ValueError(f"at most {at.MOST_GADGETS} gadgets have an address")
@@ -121,6 +124,7 @@ class Home:
         self.gadgets: list[Gadget] = []
         self.fault = Faults(self)
         self._gadgets, self._ipv6, self._dhcp = gadgets, ipv6, dhcp
+        self._certificate = certificate
         self._cabled = {"lan": lan_cable, "wan": wan_cable}
         self._cables: dict[str, Cable] = {}
 
@@ -174,7 +178,7 @@ class Home:
         self._set_sysctls()
         self._lay_lines()
         self._configure_path()
-        self.internet = Remote(self.net.start([sys.executable, "-m", "tests.lab.internet"], env=PYTHON_ENV, piped=True))
+        self.internet = Remote(self._start_internet())
         dnsmasq = self._start_router()
         self._configure_lan()
         self.internet.ask()
@@ -248,6 +252,11 @@ class Home:
             f"route add default via {at.NET4[0]}",
             f"route add default via {at.NET6[0]}",
         )
+
+    def _start_internet(self) -> Process:
+        tls = self._certificate
+        files = [] if tls is None else [str(tls.certificate), str(tls.key)]
+        return self.net.start([sys.executable, "-m", "tests.lab.internet", *files], env=PYTHON_ENV, piped=True)
 
     def _start_router(self) -> Process:
         configuration = self.rack.directory / "dnsmasq.conf"

@@ -1,6 +1,7 @@
 """The Internet of a home, one process in `net`: a name server and web servers on every address there.
 
-Steered over standard input: `{"dns": "nxdomain"}`, and any of the other `DNS_MODES`.
+``python -m tests.lab.internet [CERTIFICATE KEY]``: with these, DoT and HTTPS as well. Steered over standard input:
+`{"dns": "nxdomain"}`, and any of the other `DNS_MODES`.
 """
 
 import asyncio
@@ -9,15 +10,18 @@ import struct
 import sys
 from http import HTTPStatus
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from tests.lab.addresses import RESOLVER4, RESOLVER6, WRONG4, WRONG6, names
+from tests.lab.certificate import Certificate
 from tests.lab.remote import answer
 
 DnsMode = Literal["ok", "mute", "nxdomain", "wrong", "slow", "refused"]
 DNS_MODES: tuple[DnsMode, ...] = get_args(DnsMode)
 SLOW_SECONDS = 3.0
 TTL_SECONDS = 5
+EVERYWHERE = ("0.0.0.0", "::")
 
 # RFC 1035, section 4.1.1
 QR_RA = 0x8080
@@ -126,7 +130,7 @@ async def _serve_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         writer.close()
 
 
-async def main() -> None:
+async def main(certificate: Certificate | None) -> None:
     """Until standard input ends."""
     resolver = Resolver()
     loop = asyncio.get_running_loop()
@@ -137,7 +141,11 @@ async def main() -> None:
     for address in (RESOLVER4, RESOLVER6):
         await loop.create_datagram_endpoint(lambda: _Udp(resolver), local_addr=(address, 53))
         await asyncio.start_server(serve_dns, address, 53)
-    await asyncio.start_server(_serve_http, ["0.0.0.0", "::"], 80, family=socket.AF_UNSPEC)
+    await asyncio.start_server(_serve_http, EVERYWHERE, 80, family=socket.AF_UNSPEC)
+    if certificate is not None:
+        context = certificate.server_context()
+        await asyncio.start_server(serve_dns, [RESOLVER4, RESOLVER6], 853, ssl=context)
+        await asyncio.start_server(_serve_http, EVERYWHERE, 443, family=socket.AF_UNSPEC, ssl=context)
 
     def handle(question: dict[str, Any]) -> DnsMode:
         resolver.mode = question.get("dns", resolver.mode)
@@ -156,4 +164,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(Certificate(*map(Path, sys.argv[1:])) if sys.argv[1:] else None))

@@ -132,7 +132,16 @@ def _remove(directory: Path) -> None:
     for name in names:
         run(["ip", "netns", "delete", name], check=False)
         shutil.rmtree(NETNS_ETC / name, ignore_errors=True)
+    unmount_below(directory)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def unmount_below(directory: Path) -> None:
+    """Whatever is mounted on it or in it, the last one first. Source: proc(5), /proc/PID/mounts."""
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        path = Path(line.split()[1])
+        if path.is_relative_to(directory):
+            run(["umount", "--lazy", str(path)], check=False)
 
 
 def _kill_members(networks: set[int]) -> None:

@@ -1,6 +1,7 @@
 """The hosts exporter on real packets: who is found, who is announced, who is missing, who lies."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -105,6 +106,7 @@ def test_a_phone_with_a_new_mac_and_its_old_name_is_one_device() -> None:
             client.stop()
             client = home.lease(phone, hostname="annas-fairphone")
             eventually(lambda: devices(exporter)[first]["name"] == "annas-fairphone", what="its name")
+            ask(exporter, "change", entries=[{"device": first, "trusted": True}])
             client.stop()
             phone.ip(f"link set eth0 address {second}", "addr flush dev eth0")
             home.lease(phone, hostname="annas-fairphone")
@@ -112,6 +114,11 @@ def test_a_phone_with_a_new_mac_and_its_old_name_is_one_device() -> None:
             after_sweeps(exporter, 2)
             assert second not in devices(exporter)
             assert events(exporter, "device", change="new") == []
+            # Anybody can use a name: its owner's trust does not pass on by itself.
+            assert value(exporter, "device_info", mac=first, trusted="true") == 1
+            assert value(exporter, "device_info", mac=second, trusted="false") == 1
+            ask(exporter, "change", entries=[{"device": second, "trusted": True}])
+            assert value(exporter, "device_info", mac=second, trusted="true") == 1
             ask(exporter, "split", mac=second)
             assert devices(exporter)[second]["macs"] == [second]
 
@@ -141,6 +148,24 @@ def test_a_spoofer_in_front_of_the_router_is_named(home: Home, aim: str) -> None
         after_sweeps(exporter, 1)
         eventually(lambda: events(exporter, "anomaly", anomaly="duplicate_address", mac=spoofer.mac), what="a conflict")
         assert value(exporter, "anomalies_total", anomaly="router_identity_changed") == 1
+
+
+@pytest.mark.long
+def test_many_addresses_and_anothers_name_are_named(home: Home) -> None:
+    first, second = home.gadgets
+    with watching(home.mon, home.rack.directory) as exporter:
+        eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
+        send_frames(second.ns, *(arp_frame(second.mac, f"198.51.100.{n}", at.ROUTER4) for n in range(150, 180)))
+        many = {"anomaly": "many_addresses", "mac": second.mac}
+        eventually(lambda: events(exporter, "anomaly", **many), within=15, what="one with many addresses")
+
+        home.lease(first.ns, hostname="annas-nas")
+        eventually(lambda: devices(exporter)[first.mac]["name"] == "annas-nas", within=15, what="its name")
+        home.lease(second.ns, hostname="annas-nas")
+        claimed = {"anomaly": "name_claimed", "mac": second.mac}
+        eventually(lambda: events(exporter, "anomaly", **claimed), within=15, what="who claims it too")
+        assert value(exporter, "anomaly_active", anomaly="name_claimed", mac=second.mac, peer=first.mac) == 1
+        assert set(devices(exporter)) >= {first.mac, second.mac}
 
 
 def test_two_with_one_address_are_a_conflict(home: Home) -> None:
@@ -245,19 +270,105 @@ def test_without_helper_it_says_so_and_knows_who_was_here(home: Home) -> None:
         assert value(alone, "devices", group="away") == 0
 
 
-def test_a_helper_that_talks_rubbish(home: Home) -> None:
+# Takes connections, says its second argument to each, and keeps them open.
+BAD_HELPER = """
+import socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen(64)
+kept = []
+while True:
+    connection, _ = server.accept()
+    connection.recv(4096)
+    connection.sendall(sys.argv[2].encode())
+    kept = [*kept, connection][-64:]
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("", "does not answer within 1 s"),
+        ('{"type":"arp_sweep","answers":[[1]]}\n', "answered rubbish"),
+        ('{"type":"nmap"}\n', "answered another question"),
+    ],
+)
+def test_a_helper_that_hangs_or_talks_rubbish(home: Home, said: str, problem: str) -> None:
     directory = home.rack.directory
-    script = "import socket,sys\ns=socket.socket(socket.AF_UNIX);s.bind(sys.argv[1]);s.listen(8)\n"
-    script += (
-        'while True:\n c,_=s.accept();c.recv(4096);c.sendall(b\'{"type":"arp_sweep","answers":[[1]]}\\n\');c.close()\n'
-    )
+    settings = {"hosts": {**FAST["hosts"], "sweep_limit": "1s"}}
     with (
-        home.mon.start([sys.executable, "-c", script, str(directory / "raw.sock")]),
+        home.mon.start([sys.executable, "-c", BAD_HELPER, str(directory / "raw.sock"), said]),
+        running_exporter("hosts", home.mon, directory, settings) as exporter,
+    ):
+        eventually(lambda: value(exporter, "sweep_failures_total") >= 2, within=30, what="failed sweeps")
+        assert value(exporter, "sweep_success") == 0
+        assert problem in exporter.process.output()
+        assert home.mon.http(exporter.url + "/-/healthy").status == 200
+        assert set(devices(exporter)) >= {MON_MAC}
+        assert exporter.process.stop(grace=5) == 0
+        assert "Traceback" not in exporter.process.output()
+
+
+def test_a_helper_that_lies_about_who_answered(home: Home) -> None:
+    """What is no device's MAC or address, or came before it was asked for, is left out."""
+    directory = home.rack.directory
+    answers = [["198.51.100.9", "01:00:5e:00:00:01", 0.1], ["224.0.0.1", STRANGER, 0.1], ["x", STRANGER, 0.1]]
+    answers += [["198.51.100.9", STRANGER, -1.0], ["198.51.100.9", "rubbish", 0.1]]
+    said = json.dumps({"type": "arp_sweep", "answers": answers}) + "\n"
+    with (
+        home.mon.start([sys.executable, "-c", BAD_HELPER, str(directory / "raw.sock"), said]),
         running_exporter("hosts", home.mon, directory, FAST) as exporter,
     ):
-        eventually(lambda: value(exporter, "sweep_failures_total") >= 1, within=20, what="a failed sweep")
-        assert value(exporter, "sweep_success") == 0
-        assert home.mon.http(exporter.url + "/-/healthy").status == 200
+        after_sweeps(exporter, 2)
+        assert value(exporter, "sweep_success") == 1
+        assert STRANGER not in devices(exporter)
+        assert all(report["device"].count(":") == 5 for report in devices(exporter).values())
+
+
+@pytest.mark.long
+def test_every_interface_that_is_swept_is_listened_on(home: Home) -> None:
+    """raw is told of one; the exporter finds a second network, also one that comes later."""
+    gadget = home.gadgets[0].ns
+    with watching(home.mon, home.rack.directory) as exporter:
+        eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
+        gadget.ip(f"link add second type veth peer name eth1 netns {home.mon.name}", "link set second up")
+        home.mon.ip("addr add 198.18.77.1/24 dev eth1", "link set eth1 up")
+        there = {"network": "198.18.77.0/24"}
+        eventually(lambda: value(exporter, "sweep_success", **there) == 1, within=20, what="a sweep there")
+
+        def heard() -> bool:
+            # For an address that no sweep asks for: only a listener can know of it.
+            send_frames(gadget, arp_frame(STRANGER, "198.51.100.77", "198.18.77.1"), interface="second")
+            return STRANGER in devices(exporter)
+
+        eventually(heard, within=30, what="the stranger")
+        assert devices(exporter)[STRANGER]["network"] in {"198.18.77.0/24", at.LAN4}
+
+
+@pytest.mark.long
+def test_reachability_of_an_expected_device_comes_from_sweeps_and_pings(home: Home) -> None:
+    gadget = home.gadgets[0].mac
+    with watching(home.mon, home.rack.directory) as exporter:
+        eventually(lambda: first_sweep(exporter), within=20, what="the first sweep")
+        assert exporter.samples("netvane_device_probes_sent_total") == []
+
+        def answered_twice(of: dict[str, str]) -> bool:
+            return value(exporter, "device_probes_answered_total", **of) >= 2
+
+        ask(exporter, "change", entries=[{"device": gadget, "expected": True}])
+        for probe in ("arp", "icmp"):
+            of = {"device": gadget, "probe": probe}
+            eventually(functools.partial(answered_twice, of), within=30, what=f"answers by {probe}")
+            assert 0 < value(exporter, "device_rtt_seconds", **of) < 1
+        with home.fault.gadget_unplugged(home.gadgets[0]):
+
+            def lost(probe: str) -> float:
+                of = {"device": gadget, "probe": probe}
+                return value(exporter, "device_probes_sent_total", **of) - value(
+                    exporter, "device_probes_answered_total", **of
+                )
+
+            eventually(lambda: min(lost("arp"), lost("icmp")) >= 2, within=40, what="losses of both kinds")
 
 
 def test_a_newer_registry_is_refused_with_a_line(home: Home, tmp_path: Path) -> None:
@@ -394,6 +505,15 @@ def test_netvane_devices(home: Home) -> None:
         run("forget", other)
         with running_exporter("hosts", home.mon, exporter.directory, FAST) as again:
             assert devices(again)[gadget.mac]["expected"] is True
+            # What was changed meanwhile is told now, as of then and once.
+            (expected,) = events(again, "device", change="expected", by="owner", mac=gadget.mac, current="true")
+            assert expected["device_name"] == "Hall light"
+            assert len(events(again, "device", change="forgotten", by="owner", mac=other)) == 1
+            eventually(lambda: value(again, "registry_writes_total") >= 1, what="a save")
+            again.process.stop()
+        with running_exporter("hosts", home.mon, exporter.directory, FAST) as third:
+            after_sweeps(third, 1)
+            assert len(events(third, "device", change="forgotten", by="owner", mac=other)) == 1
     assert json.loads(run("show", gadget.mac, "--format", "json"))["own_name"] == "Hall light"
 
 

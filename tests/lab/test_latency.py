@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab import addresses as at
+from tests.lab.certificate import make_certificate
 from tests.lab.echo import LATE_SECONDS
 from tests.lab.exporters import RunningExporter, running_exporter
 from tests.lab.home import Home
+from tests.lab.internet_settings import latency_settings
 from tests.lab.processes import PYTHON_ENV
 from tests.lab.wait import eventually
 
@@ -75,6 +77,22 @@ def test_a_name_is_resolved_by_the_homes_own_resolver(home: Home, tmp_path: Path
     targets = [target("site4", "site1.example"), target("site6", "site1.example", family="ipv6")]
     with running_exporter("latency", home.mon, tmp_path, {"latency": {"targets": targets}}) as exporter:
         eventually(lambda: answered(exporter, "site4") >= 3 and answered(exporter, "site6") >= 3, what="answers")
+
+
+def test_pages_and_names_over_tls(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, "DNS:check.example")
+    settings = {"network": {"resolvers": [at.RESOLVER4]}, "latency": latency_settings(certificate)}
+    with (
+        Home(gadgets=1, certificate=certificate) as home,
+        running_exporter("latency", home.mon, tmp_path, settings) as exporter,
+    ):
+        answers = "netvane_probe_rtt_seconds_count"
+        eventually(lambda: exporter.value(answers, probe="https") and exporter.value(answers, probe="dns_dot"))
+        assert exporter.value("netvane_probe_errors_total", probe="https") == 0
+        assert exporter.value("netvane_probe_errors_total", probe="dns_dot") == 0
+        pages = [labels for labels, _ in exporter.samples("netvane_http_phase_seconds")]
+        phases = [labels["phase"] for labels in pages if labels["probe"] == "https"]
+        assert phases == ["resolve", "connect", "tls", "first_byte", "transfer"]
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,50 @@ def test_the_end_is_told_once_and_with_its_time(machine: AlertmanagerMachine, we
     lasted = datetime.fromisoformat(resolved.ends_at) - datetime.fromisoformat(resolved.starts_at)
     assert round(lasted.total_seconds()) == 15
     assert len(webhook.messages) == 2
+
+
+def test_the_end_of_an_outage_is_told_once_though_alertmanager_restarts(
+    machine: AlertmanagerMachine, webhook: WebhookSink
+) -> None:
+    machine.configure({"webhook": {"url": webhook.url}})
+    machine.start()
+    machine.fire("InternetOutageEnded", severity="warning", ended="one")
+    webhook.wait_for("InternetOutageEnded", within=20)
+    assert machine.process.stop() == 0
+    machine.start()
+    for ended in ("one", "two"):  # one is still firing, two is another outage's
+        machine.fire("InternetOutageEnded", severity="warning", ended=ended)
+    # Fired last, and waits longer than those: when it is through, they are through or known.
+    machine.fire("Last", severity="page")
+    webhook.wait_for("Last", within=60)
+    assert [alert.labels["ended"] for alert in webhook.alerts("InternetOutageEnded")] == ["one", "two"]
+
+
+@pytest.mark.long
+def test_a_page_that_reached_nobody_is_not_sent_when_the_outage_is_over(
+    machine: AlertmanagerMachine, webhook: WebhookSink
+) -> None:
+    machine.configure({"webhook": {"url": webhook.url}})
+    machine.start()
+    webhook.behaviour = "fail"
+    machine.fire("InternetDown", severity="page", began="then", seconds=10)
+    eventually(lambda: webhook.refused, within=20, what="an attempt")
+    eventually(lambda: machine.state("InternetDown") == "unknown", within=60, what="the end of the outage")
+    eventually(lambda: machine.given_up("webhook"), within=60, what="the end of the attempts")
+    webhook.behaviour = "ok"
+    machine.fire("Last", severity="page")
+    webhook.wait_for("Last", within=60)
+    assert webhook.alerts("InternetDown") == []
+
+
+def test_during_an_outage_only_the_outage_is_told(machine: AlertmanagerMachine, webhook: WebhookSink) -> None:
+    machine.configure({"webhook": {"url": webhook.url}})
+    machine.start()
+    machine.fire("InternetDown", severity="none")  # lasts as long as the outage
+    eventually(lambda: machine.state("InternetDown") == "active", within=10, what="the outage")
+    machine.fire("InternetDown", severity="page", began="then")
+    for name, segment in (("RouterDown", "router"), ("DNSFailing", "dns"), ("HighPacketLoss", "upstream")):
+        machine.fire(name, severity="page", segment=segment)
+    machine.fire("Last", severity="page")
+    webhook.wait_for("Last", within=60)
+    assert [message["groupLabels"]["alertname"] for message in webhook.messages] == ["InternetDown", "Last"]

@@ -42,6 +42,13 @@ def alert_names() -> list[str]:
     return sorted({rule["alert"] for rule in alerts()})
 
 
+def names_of_loki() -> list[str]:
+    """Alerts that Loki evaluates; tests/logql has their tests."""
+    files = assets.path("loki/rules").glob("*.yml")
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    return [rule["alert"] for group in groups for rule in group["rules"]]
+
+
 @cache
 def expectations() -> dict[str, list[list[dict[str, Any]]]]:
     """Alert -> what each of its cases expects: a list of alerts, empty where it must not fire."""
@@ -108,7 +115,7 @@ def test_every_alert_says_what_a_reader_needs(rule: dict[str, Any]) -> None:
     assert rule["annotations"]["dashboard_url"].startswith("/")
 
 
-@pytest.mark.parametrize("name", alert_names())
+@pytest.mark.parametrize("name", [*alert_names(), *names_of_loki()])
 def test_every_alert_has_a_runbook(name: str) -> None:
     text = (assets.path("docs/runbooks") / f"{name}.md").read_text()
     assert text.startswith(f"# {name}\n")
@@ -127,7 +134,9 @@ def test_queries_in_runbooks_are_promql(tmp_path: Path) -> None:
 
 
 def test_every_runbook_has_an_alert() -> None:
-    assert sorted(path.stem for path in assets.path("docs/runbooks").glob("*.md")) == alert_names()
+    assert sorted(path.stem for path in assets.path("docs/runbooks").glob("*.md")) == sorted(
+        [*alert_names(), *names_of_loki()]
+    )
 
 
 def test_every_threshold_in_a_rule_is_rendered_and_every_rendered_one_used() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netvane.common.event_file import StoreError, StoreInUseError, StoreTooNewError
+from netvane.common.sqlite_file import StoreError, StoreInUseError, StoreTooNewError
 from netvane.dhcp.archive import Archive, Recorded
 from netvane.dhcp.lease import Lease
 from netvane.dhcp.servers import Server

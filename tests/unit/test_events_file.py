@@ -12,9 +12,9 @@ import pytest
 
 from netvane.common import event_file
 from netvane.common.clock import SystemClock
-from netvane.common.event_file import StoreError, StoreInUseError, StoreTooNewError
 from netvane.common.event_inbox import Limits
 from netvane.common.events import EventStore
+from netvane.common.sqlite_file import StoreError, StoreInUseError, StoreTooNewError, set_aside
 from tests.clock import FakeClock
 from tests.eventkit import CHILD, EAGER, SAMPLES, dns, eventually, found, running_store, verdict
 
@@ -55,7 +55,7 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StoreInUseError, match=r"events\.db"):
             EventStore(path, site="home", host="pi", clock=SystemClock())
         program = (
-            "import sys, pathlib; from netvane.common.event_file import OwnerLock; OwnerLock(pathlib.Path(sys.argv[1]))"
+            "import pathlib, sys; from netvane.common.sqlite_file import OwnerLock;OwnerLock(pathlib.Path(sys.argv[1]))"
         )
         other = subprocess.run(
             [sys.executable, "-c", program, str(path)],
@@ -155,10 +155,10 @@ def test_the_wal_is_kept_beside_the_damaged_file(tmp_path: Path) -> None:
     fill(path, 10)
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).write_bytes(b"x" * 5000)
-    event_file.set_aside(path, 0, "a test")
-    event_file.set_aside(path, 0, "nothing there")
+    set_aside(path, 0, "a test")
+    set_aside(path, 0, "nothing there")
     fill(path, 1)
-    event_file.set_aside(path, 0, "the same second")
+    set_aside(path, 0, "the same second")
     names = sorted(entry.name for entry in tmp_path.iterdir() if "damaged" in entry.name)
     stem = "events.db.damaged-19700101T000000Z"
     assert names == [stem, stem + "+", stem + "-shm", stem + "-wal"]

@@ -9,10 +9,11 @@ import pytest
 
 from netvane.common import event_retention
 from netvane.common.clock import NANOSECONDS, SystemClock
-from netvane.common.event_file import open_database, transaction
+from netvane.common.event_file import open_database
 from netvane.common.event_inbox import Limits
 from netvane.common.event_retention import DAY, Deleted
 from netvane.common.event_schema import BULK, KINDS, Kind
+from netvane.common.sqlite_file import transaction
 from tests.eventkit import SAMPLES, dns, eventually, found, running_store, verdict
 
 NOW = 1_767_225_600 * NANOSECONDS

@@ -121,6 +121,21 @@ def test_a_flood_from_one_device_to_another_is_told_of_the_one_that_sends(learne
     only(live(learned, attack, ticks=60), "icmp_flood", TV, within=0)
 
 
+def test_who_answers_a_flood_does_not_make_it(learned: bytes) -> None:
+    def attack(number: int) -> Tick:
+        answered = {"icmp": 5_000}
+        asked = Contact(
+            mac=TV, protocol="icmp", address=ADDRESSES[TV], peer_address=ADDRESSES[LAMP], peer_mac=LAMP, lan=True
+        )
+        return tick(
+            devices=(DeviceTick(mac=LAMP, tx=answered, rx=answered), DeviceTick(mac=TV, tx=answered, rx=answered)),
+            contacts=(asked,) if number == 0 else (),
+        )
+
+    findings = [finding for _, finding in live(learned, attack, ticks=60) if finding.kind == "icmp_flood"]
+    assert [(finding.mac, finding.subject) for finding in findings] == [(TV, "sends")]
+
+
 def test_a_flood_that_pauses_is_one_episode_and_one_that_returns_is_another(learned: bytes) -> None:
     def attack(number: int) -> Tick:
         on = (number < 60 and number % 3 == 0) or number >= 120

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from netvane.common import devices, exchange
 from netvane.common.clock import NANOSECONDS, rfc3339
+from netvane.common.devices import DevicesView, PublishedDevice
 from netvane.common.event_schema import Dns, Flow
 from netvane.common.events import EventStore, event_file_of
 from netvane.flows.ask import main
@@ -55,7 +57,7 @@ def place(tmp_path: Path) -> list[str]:
     ):
         store.append(event, mac=mac, device_name="camera" if mac == MAC else None, ts=NOW - age)
     store.close()
-    return [f"--data-dir={tmp_path}", f"--run-dir={tmp_path}"]
+    return [f"--storage.data-dir={tmp_path}", f"--storage.run-dir={tmp_path}"]
 
 
 def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
@@ -73,6 +75,18 @@ def test_peers_are_summed_up_by_name_and_port_the_largest_first(
         ("api.example", 443, 2, 150, 300),
     ]
     assert len(ask(capsys, *place, "--device", MAC.upper().replace(":", "-"), "--last", "1d")) == 3
+
+
+def test_a_device_is_known_by_its_present_name(
+    tmp_path: Path, place: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hosts exporter says which MACs it has had; without that, the events tell what they were called then."""
+    assert len(ask(capsys, *place, "--device", "Camera", "--flows")) == 3
+    phone = PublishedDevice(device=MAC, macs=(MAC, OTHER), state="present", name="Porch")
+    exchange.publish(tmp_path / devices.FILE_NAME, DevicesView((phone,)), FakeClock())
+    rows = ask(capsys, *place, "--device", "porch", "--flows")
+    assert sorted(str(row["peer_address"]) for row in rows) == [f"203.0.113.{last}" for last in (5, 7, 8, 9)]
+    assert ask(capsys, *place, "--device", "fridge") == []
 
 
 def test_flows_newest_first(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,5 +112,5 @@ def test_tables_and_csv(place: list[str], capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_without_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([f"--data-dir={tmp_path}", f"--run-dir={tmp_path}", "--device", MAC]) == 1
+    assert main([f"--storage.data-dir={tmp_path}", f"--storage.run-dir={tmp_path}", "--device", MAC]) == 1
     assert "is not running, and there is no" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netvane.flows.batch import LEAD, TAIL, Batch
-from netvane.flows.classes import CLASSES
+from netvane.flows.classnames import CLASSES
 from netvane.flows.engine import Engine
 from netvane.flows.prefixes import Prefixes
 from netvane.flows.totals import LAN, OTHER_DEVICE, RX, TX, WAN

@@ -10,7 +10,8 @@ import pytest
 
 from netvane.flows import slowpath
 from netvane.flows.analyze import analyze
-from netvane.flows.classes import CLASSES, classes_of
+from netvane.flows.classes import classes_of
+from netvane.flows.classnames import CLASSES
 from netvane.flows.decode import Decoder
 from netvane.flows.keys import Hasher
 from netvane.flows.pcapfile import CaptureFile

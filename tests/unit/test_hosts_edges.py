@@ -19,7 +19,7 @@ from netvane.hosts.evidence import is_device_mac, of_sighting, parse_mac, usable
 from netvane.hosts.household import Household
 from netvane.hosts.kernel import Interface
 from netvane.hosts.owner import Change, Entry, Forget, List, MergeInto, Owner, OwnerError, Split, Wish
-from netvane.hosts.registry import Registry
+from netvane.hosts.registry import MAX_MACS, Registry
 from netvane.hosts.scan import differences
 from netvane.hosts.subnets import plan
 from netvane.raw import nmap
@@ -27,7 +27,7 @@ from netvane.raw.sightings import Capture
 from netvane.raw.sweep import Answers, Place, SubnetError, parse_subnet, request_frame
 from tests.clock import FakeClock
 
-PI, PHONE = "b8:27:eb:00:00:01", "02:11:11:11:11:11"
+PI, PHONE, OTHER = "b8:27:eb:00:00:01", "02:11:11:11:11:11", "00:0c:29:00:00:66"
 
 
 # netlink
@@ -272,6 +272,9 @@ def test_owner_names_and_finds_by_name() -> None:
         Change((Entry(PI, name="kept"), Entry(PI.upper()))),
         Change((Entry(PI, name="kept"), Entry(PHONE, macs=("x",)))),
         Change((Entry(PI, name="kept"), Entry(PHONE, name="\x1b\x00"))),
+        Change((Entry(PI, name="kept", macs=(PHONE,)), Entry(PHONE))),
+        Change((Entry(PI, name="kept", macs=(OTHER,)), Entry(PHONE, macs=(OTHER,)))),
+        Change(tuple(Entry(f"06:00:00:00:{n // 256:02x}:{n % 256:02x}") for n in range(MAX_MACS)), create=True),
         MergeInto(PI, PI),
         Split(PI),
         Forget("01:00:5e:00:00:01"),
@@ -298,6 +301,7 @@ def test_export_and_import(tmp_path: Path, output: str) -> None:
     empty._labels._registry = empty._registry
     empty.fulfil(Change(devices_text.read(file), create=True))
     (report,) = empty.reports(List())
+    assert set(report.macs) == {PI, PHONE}  # never seen by this one, and of one device all the same
     assert (report.name, report.notes, report.expected) == ("=SUM(A1)", "under the stairs, left", True)
     assert devices_text.table([report]).count("\n") == 2
     assert "under the stairs" in devices_text.details(report)

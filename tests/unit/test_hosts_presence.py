@@ -9,12 +9,12 @@ from netvane.hosts.presence import BASE_ROUNDS, LONGEST_LIMIT, QUIET_AFTER, Pres
 WEEK = 2016  # sweeps, one every five minutes
 
 
-def play(presence: Presence, heard: list[bool]) -> list[State]:
+def play(presence: Presence, heard: list[bool], *, expected: bool = False) -> list[State]:
     states = []
     for is_heard in heard:
         presence.heard |= is_heard
-        presence.end_round()
-        states.append(presence.state)
+        presence.end_round(expected=expected)
+        states.append(presence.state(expected=expected))
     return states
 
 
@@ -45,8 +45,23 @@ def test_a_phone_that_has_slept_for_a_week_is_away_within_a_working_day_of_leavi
 def test_a_device_that_always_answers_is_missed_soon() -> None:
     presence = Presence()
     play(presence, [True] * WEEK)
-    assert presence.limit == BASE_ROUNDS
+    assert presence.limit(expected=False) == BASE_ROUNDS
     assert play(presence, [False] * 4) == ["present", "quiet", "away", "away"]
+
+
+@pytest.mark.parametrize("heard", [0, 1, 3, 300])
+def test_an_expected_device_is_missed_within_half_an_hour_however_new_it_is(heard: int) -> None:
+    presence = Presence(heard=False)
+    states = play(presence, [True] * heard + [False] * 6, expected=True)
+    assert states[heard : heard + 2] == ["present", "quiet"]
+    assert states[-1] == "away"
+
+
+def test_an_expected_sleeper_teaches_its_habits_by_its_first_silences() -> None:
+    dice = random.Random(7)  # noqa: S311
+    week = [dice.randrange(6) == 0 for _ in range(WEEK)]
+    states = play(Presence(), week, expected=True)
+    assert "away" not in states[72:]  # six hours
 
 
 def test_one_missed_sweep_changes_nothing() -> None:
@@ -58,9 +73,9 @@ def test_one_missed_sweep_changes_nothing() -> None:
 def test_heard_again_is_present_at_once_and_not_at_the_next_sweep() -> None:
     presence = Presence()
     play(presence, [True] * 300 + [False] * 10)
-    states = [presence.state]
+    states = [presence.state(expected=False)]
     presence.heard = True
-    assert [*states, presence.state] == ["away", "present"]
+    assert [*states, presence.state(expected=False)] == ["away", "present"]
 
 
 def test_long_absences_are_not_learned_as_usual() -> None:
@@ -69,14 +84,14 @@ def test_long_absences_are_not_learned_as_usual() -> None:
     for _ in range(30):
         states = play(presence, [True] * 180 + [False] * 108)
     assert states[-1] == "away"
-    assert presence.limit < 40
+    assert presence.limit(expected=False) < 40
 
 
 def test_limit_is_bounded_whatever_is_learned() -> None:
     presence = Presence()
     for silence in range(0, 400, 7):
         play(presence, [False] * silence + [True])
-        assert BASE_ROUNDS <= presence.limit <= LONGEST_LIMIT
+        assert BASE_ROUNDS <= presence.limit(expected=True) <= presence.limit(expected=False) <= LONGEST_LIMIT
 
 
 def test_states_come_in_order() -> None:

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from netvane.common.event_file import StoreInUseError, StoreTooNewError
+from netvane.common.event_schema import Device as DeviceEvent
+from netvane.common.sqlite_file import StoreInUseError, StoreTooNewError
+from netvane.hosts import untold
 from netvane.hosts.evidence import Evidence
-from netvane.hosts.registry import MAX_ADDRESSES, MAX_MACS, Merge, Registry, RegistryFullError
+from netvane.hosts.records import Merge
+from netvane.hosts.registry import MAX_ADDRESSES, MAX_MACS, SCANNED_META, Registry, RegistryFullError
 from netvane.hosts.registry_file import RegistryFile
 from netvane.hosts.registry_rows import give_back, take_unsaved
 from tests.clock import FakeClock
@@ -50,7 +53,7 @@ def populated() -> Registry:
     return registry
 
 
-def facts(registry: Registry) -> object:
+def facts(registry: Registry) -> tuple[object, ...]:
     devices = [(d.id, d.name, d.trusted, d.expected, d.announced, d.presence.run) for d in registry.devices.values()]
     return sorted(map(repr, registry.macs.values())), sorted(devices, key=str), registry.merges, registry.meta
 
@@ -75,6 +78,33 @@ def test_there_and_back(tmp_path: Path) -> None:
         assert set(file.open().registry.macs) == {PI}
     with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
         assert connection.execute("SELECT count(*) FROM merges").fetchone() == (0,)
+
+
+def test_what_was_changed_while_the_exporter_was_stopped_is_told_once_with_its_time(tmp_path: Path) -> None:
+    registry = populated()
+    told = [
+        DeviceEvent(device=PI, change=change, by="owner", previous=None, current="x") for change in ("name", "notes")
+    ]
+    with owned(tmp_path / "registry.db") as file:
+        file.open()
+        untold.keep(registry, told, 1_767_225_600_000_000_000)
+        registry.set_meta(untold.UNTOLD_META + "rubbish", "{")
+        save(file, registry)
+    with owned(tmp_path / "registry.db") as file:
+        again = file.open().registry
+        assert list(untold.take(again)) == [(1_767_225_600_000_000_000, event) for event in told]
+        save(file, again)
+    with owned(tmp_path / "registry.db") as file:
+        again = file.open().registry
+        assert list(untold.take(again)) == []
+        assert again.meta == {"learned 198.51.100.0/24": "80"}
+
+
+def test_forgetting_leaves_nothing_behind() -> None:
+    registry = populated()
+    registry.set_meta(SCANNED_META + PHONE, "{}")
+    registry.forget(PHONE)
+    assert not [text for text in facts(registry) if PHONE in str(text)]
 
 
 def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from netvane.latency.series import Series
 from netvane.latency.settings import AnchorSettings, LatencySettings, SiteSettings, WebSettings
 from netvane.latency.targets import Targets
 from netvane.latency.verdict import Evidence, Verdict
-from netvane.latency.watch import age, is_suspicious, only_router_answers
+from netvane.latency.watch import age, are_names_known, good_for, is_suspicious, only_router_answers
 
 AROUND = Surroundings(link_up=True, router_in_neighbour_table=True, ipv6_configured=True)
 
@@ -93,9 +93,11 @@ def test_a_resolver_fails_in_a_row_and_works_again() -> None:
     (resolver,) = lay_out(observations, 20).resolvers
     assert (resolver.failed, resolver.failing_seconds, resolver.ever_worked) == (3, 14.0, True)
     assert resolver.broken
-    assert observations.suspicious()
+    assert observations.suspicious(seconds(20))
+    assert not observations.suspicious(seconds(60))  # known by now
     observations.dns("r", seconds(21), 0.02, worked=True)
-    assert not lay_out(observations, 22).resolvers[0].broken
+    (resolver,) = lay_out(observations, 22).resolvers
+    assert (resolver.broken, resolver.working_seconds) == (False, 1.0)
     observations.resolvers_are(["other"])
     assert [resolver.name for resolver in lay_out(observations, 22).resolvers] == ["other"]
 
@@ -124,6 +126,36 @@ def test_the_newest_results_of_sites_count() -> None:
     assert (old.worked, old.failed) == (0, 0)
 
 
+def test_what_failed_without_a_line_says_nothing_once_it_is_back() -> None:
+    observations = Observations(0)
+    for at in (1, 6, 11):
+        observations.dns("r", seconds(at), None, worked=False)
+        observations.site(f"s{at}", seconds(at), worked=False)
+    before = lay_out(observations, 12)
+    assert are_names_known(before)
+    assert before.resolvers[0].broken
+    observations.line_is_back(seconds(12))
+    observations.dns("r", seconds(10), None, worked=False)  # asked while it was away
+    observations.site("late", seconds(10), worked=False)
+    after = lay_out(observations, 13)
+    assert (after.resolvers[0].failed, after.sites.failed) == (0, 0)
+    assert not are_names_known(after)
+    observations.dns("r", seconds(12), 0.02, worked=True)
+    assert are_names_known(lay_out(observations, 13))
+
+
+def test_an_outage_is_over_since_what_was_broken_works() -> None:
+    observations = Observations(0)
+    observations.dns("r", seconds(8), None, worked=False)
+    observations.dns("r", seconds(10), 0.02, worked=True)
+    evidence = lay_out(observations, 12)
+    assert good_for(Verdict("dns"), evidence, 0.0) == 2.0
+    assert good_for(Verdict("isp"), evidence, 3.0) == 2.0  # names came later than the line
+    assert good_for(Verdict("isp"), evidence, 1.0) == 1.0
+    assert good_for(Verdict("isp"), lay_out(Observations(0), 12), 1.0) == 1.0
+    assert good_for(Verdict("web"), evidence, 0.0) == 0.0
+
+
 def test_a_captive_portal_is_remembered_for_a_while() -> None:
     observations = Observations(0)
     assert lay_out(observations, 1).captive is None
@@ -148,7 +180,7 @@ def test_targets_become_pings_of_their_segment() -> None:
         ping("router", "router", 4, sent=60, answered=60),
         ping("hop2", "isp", 4, sent=60, answered=50),
         ping("a", "anchor", 4, sent=60, answered=60),
-        ping("a-v6", "anchor", 6, sent=60, answered=0),
+        ping("a-v6", "anchor", 6, sent=60, answered=55),
         ping("mine", "target", 4, sent=60, answered=0),
     ]
     observations = Observations(0)
@@ -160,8 +192,10 @@ def test_targets_become_pings_of_their_segment() -> None:
         "a-v6",
     ]
     assert evidence.hops[0].dead
-    assert not evidence.anchors6[0].ever_answered
+    assert evidence.anchors6[0].dead
     assert is_suspicious(evidence)
+    later = observations.lay_out(snapshot, AROUND, seconds(120))
+    assert not is_suspicious(later._replace(anchors4=(), routers=()))  # known by now
     assert not only_router_answers(evidence)
     without6 = observations.lay_out(snapshot, AROUND_WITHOUT_IPV6, seconds(63))
     assert without6.anchors6 == ()

@@ -1,6 +1,7 @@
 """TCP, DNS and HTTP probes against servers on loopback that behave, and that do not."""
 
 import asyncio
+import socket
 import ssl
 import struct
 import subprocess
@@ -104,13 +105,28 @@ class UdpServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         for answer in self._answers(dns.message.from_wire(data)):
-            self._transport.sendto(answer, addr)
+            self._send(answer, addr)
+
+    def _send(self, answer: bytes, addr: Any) -> None:
+        self._transport.sendto(answer, addr)
 
 
-def ask_udp(monkeypatch: pytest.MonkeyPatch, answers: Callable[[dns.message.Message], list[bytes]]) -> Reply:
+class Stranger(UdpServer):
+    """Answers from another port than it was asked at."""
+
+    def _send(self, answer: bytes, addr: Any) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
+            elsewhere.sendto(answer, addr)
+
+
+def ask_udp(
+    monkeypatch: pytest.MonkeyPatch,
+    answers: Callable[[dns.message.Message], list[bytes]],
+    server: type[UdpServer] = UdpServer,
+) -> Reply:
     async def check() -> Reply:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: UdpServer(answers), local_addr=(LOCAL, 0))
+        transport, _ = await loop.create_datagram_endpoint(lambda: server(answers), local_addr=(LOCAL, 0))
         monkeypatch.setitem(PORTS, "udp", transport.get_extra_info("sockname")[1])
         try:
             return await dnsquery.ask(LOCAL, "udp", QUESTION, DEADLINE)
@@ -150,6 +166,10 @@ def test_dns_by_udp(
     assert (reply.outcome, reply.strangers) == (outcome, strangers)
     assert (reply.seconds is None) == (outcome == "timeout")
     assert reply.wan_bytes >= 28 + 12
+
+
+def test_an_answer_from_another_source_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask_udp(monkeypatch, lambda query: [reply_with(query, ANCHOR)], Stranger).outcome == "timeout"
 
 
 @given(st.binary(max_size=300), st.binary(max_size=20))
@@ -335,6 +355,26 @@ def test_certificates(directory: Path, server_context: ssl.SSLContext, name: str
     page = run(check())
     assert page.outcome == ("ok" if name == "good.example" else "tls")
     assert ("tls" in page.phases) == (name == "good.example")
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "tls"), (b"\x16\x03\x03\xff\xff" + b"\xff" * 300, "tls"), (b"", "timeout")],
+)
+def test_what_is_no_tls(said: bytes, outcome: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(said)
+        await writer.drain()
+        await reader.read()
+
+    async def check() -> Page:
+        async with serving(answer) as port:
+            return await http.get(
+                urlsplit(f"https://check.example:{port}/"), LOCAL, DEADLINE, ssl.create_default_context()
+            )
+
+    assert run(check()).outcome == outcome
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,23 @@ def test_silence_starts_with_the_first_unanswered_probe() -> None:
     assert (series.sent_since_answer, series.silent_since_ns) == (2, 6)
 
 
+def test_a_target_that_was_away_has_lost_nothing_and_one_that_loses_has() -> None:
+    series = Series((1.0,))
+
+    def play(answered: str, start: int) -> None:
+        for second, answer in enumerate(answered, start):
+            series.probe_sent(second * SECOND)
+            if answer == "+":
+                series.answered(second * SECOND, 0.1, 0)
+
+    play("++-+--+", 0)
+    assert series.window.counts(20 * SECOND) == (7, 3)
+    assert series.answering_since_ns == 6 * SECOND
+    play("----------++", 7)
+    assert series.window.counts(30 * SECOND) == (1, 0)
+    assert series.answering_since_ns == 17 * SECOND
+
+
 @given(st.integers(1, 200), st.integers(200, 5000))
 def test_every_target_has_its_beat_and_the_beats_are_spread(count: int, interval_ms: int) -> None:
     interval = interval_ms * 1_000_000

@@ -201,6 +201,21 @@ def test_a_nearer_segment_needs_fewer_lost_to_be_blamed() -> None:
         assert (found.segment, found.cause) == (blamed, "loss")
 
 
+def test_what_does_not_show_at_the_far_end_is_nobodys_fault() -> None:
+    busy, fine = SegmentFigures("router", 60, 20, 0.3, 0.001), SegmentFigures("upstream", 130, 0, 0.02, 0.02)
+    assert quality.assess([busy, fine], None) is None
+    assert quality.assess([busy], None) is not None  # nothing behind it answers
+
+
+def test_one_far_target_proves_nothing() -> None:
+    losing, (clean, now) = window(0.02, 40)[0], window(0.02, 60)
+    window(None, 20, into=losing, start=40)
+    alone = quality.figures("upstream", [losing, clean, clean], now)
+    assert alone.lost >= 15
+    assert not alone.loses
+    assert quality.figures("upstream", [losing, losing, clean], now).loses
+
+
 def test_nothing_is_said_before_every_segment_can_be_judged() -> None:
     near, _ = window(0.02, 10, start=50)
     far, now = window(None, 60)
@@ -299,3 +314,8 @@ def test_on_the_way_back_a_farther_culprit_has_to_stand() -> None:
     assert coming_back.step(isp, router, 13 * NANOSECONDS) == router
     assert coming_back.step(fine, isp, 14 * NANOSECONDS) == isp
     assert coming_back.step(None, isp, 15 * NANOSECONDS) == isp
+    assert coming_back.step(isp, Verdict("ipv6"), 20 * NANOSECONDS) == isp
+    assert coming_back.step(isp, fine, 21 * NANOSECONDS) == fine
+    assert coming_back.step(isp, fine, 22 * NANOSECONDS, names_known=False) == isp
+    assert coming_back.step(isp, fine, 36 * NANOSECONDS, names_known=False) == isp
+    assert coming_back.step(isp, fine, 37 * NANOSECONDS, names_known=False) == fine

@@ -36,15 +36,16 @@ SUBSCRIBE = b'{"type":"subscribe"}\n'
 @contextlib.asynccontextmanager
 async def serving(path: Path, feed: Feed) -> AsyncIterator[None]:
     clock = SystemClock()
-    server = Server(Tracer(clock), Discoverer(clock), Sweeper(clock), feed, Listener(tuple, feed, clock), clock)
+    listener = Listener(tuple, feed, clock)
+    server = Server(Tracer(clock), Discoverer(clock), Sweeper(clock), feed, listener, clock)
     with unixsocket.listening(path) as listening:
-        running = asyncio.create_task(server.run(listening))
+        running = [asyncio.create_task(server.run(listening)), asyncio.create_task(listener.run(lambda: None))]
         try:
             yield
         finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
 
 def play(tmp_path: Path, scene: Scene) -> None:
@@ -243,6 +244,25 @@ def test_a_subscriber_that_never_reads_again_is_cut_off(tmp_path: Path, monkeypa
                 feed.publish(sighting(1))
                 await asyncio.sleep(0)
             assert (await rawclient.status(path)).refused == {"slow": 1}
+
+    play(tmp_path, scene)
+
+
+def test_a_subscriber_is_listened_for_where_it_asks_and_no_longer_than_it_stays(tmp_path: Path) -> None:
+    async def watched(path: Path) -> list[str]:
+        return [interface.name for interface in (await rawclient.status(path)).interfaces]
+
+    async def scene(path: Path, feed: Feed) -> None:
+        feed.publish(sighting(0))
+        async with contextlib.aclosing(rawclient.subscribe(path, ("none0", "none1"))) as reports:
+            await anext(reports)
+            while await watched(path) != ["none0", "none1"]:
+                pass
+        while await watched(path):
+            pass
+        for name in ("", "a/b", "a" * 16):
+            refused = await say(path, msgspec.json.encode({"type": "subscribe", "interfaces": [name]}) + b"\n")
+            assert refused["type"] == "refused"
 
     play(tmp_path, scene)
 

@@ -1,6 +1,7 @@
 """`netvane render`: what it writes, checked by promtool and amtool themselves."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,26 @@ def test_scrape_jobs(place: Place) -> None:
     targets = json.loads((place.directory / "targets/prometheus.json").read_text())
     assert targets == [{"targets": ["127.0.0.1:9999"], "labels": {"site": "cabin"}}]
     assert config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] == ["127.0.0.1:9093"]
+
+
+def test_recording_rules_go_to_a_central_store(place: Place) -> None:
+    place.render()
+    assert "remote_write" not in place.yaml("prometheus.yml")
+    password = place.secret("metrics.password", "store-secret")
+    store = {"url": "https://metrics.example.org/api/v1/write", "ca_file": place.secret("ca.pem", "a certificate")}
+    place.render({"up": {"remote_write": {**store, "tenant": "cabin", "username": "vane", "password_file": password}}})
+    (written,) = place.yaml("prometheus.yml")["remote_write"]
+    assert written["headers"] == {"X-Scope-OrgID": "cabin"}
+    assert written["basic_auth"] == {"username": "vane", "password_file": password}
+    assert written["tls_config"] == {"ca_file": store["ca_file"]}
+    assert not [name for name, text in place.files().items() if "store-secret" in text]
+    tool("promtool", "check", "config", str(place.directory / "prometheus.yml"))
+    place.render({"up": {"remote_write": {"url": "http://127.0.0.1:8429/api/v1/write"}}})
+    (written,) = place.yaml("prometheus.yml")["remote_write"]
+    assert set(written) == {"name", "url", "write_relabel_configs"}
+    (relabel,) = written["write_relabel_configs"]
+    assert re.fullmatch(relabel["regex"], "role:netvane_probe_loss:ratio_rate5m")
+    assert not re.fullmatch(relabel["regex"], "netvane_device_info")
 
 
 def test_other_addresses_and_parts_that_do_not_run(place: Place) -> None:
@@ -114,7 +135,7 @@ def test_time_scale_shortens_how_long_alerts_wait_and_nothing_else(place: Place)
     plain = place.files()
     place.render(options=RenderOptions(time_scale=0.05))
     scaled = place.files()
-    alerts = {name for name in plain if name.startswith("alerts/")}
+    alerts = {name for name in plain if name.startswith(("alerts/", "loki-rules/"))}
     assert {name for name in plain if plain[name] != scaled[name]} == alerts
     for name in alerts:
         before = [rule for group in yaml.safe_load(plain[name])["groups"] for rule in group["rules"]]
@@ -151,6 +172,7 @@ def test_thresholds(place: Place) -> None:
         "disk_free_ratio": "vector(0.25)",
         "disk_full_within_seconds": "vector(43200)",
         "events_unshipped_seconds": "vector(3600)",
+        "backup_age_seconds": "vector(259200)",
     }
 
 

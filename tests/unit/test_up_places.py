@@ -1,10 +1,12 @@
 """Directories, the lock, privileges and the command lines of the parts."""
 
 import os
+import re
 import select
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,7 +107,7 @@ def programs(directory: Path, *names: str) -> Path:
 
 
 def test_parts_of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = programs(tmp_path / "bin", "prometheus", "prometheus-alertmanager", "node_exporter", "loki")
+    there = programs(tmp_path / "bin", "prometheus", "prometheus-alertmanager", "node_exporter")
     monkeypatch.setenv("PATH", str(there))
     up = Up(prometheus_listen="[::1]:19090", retention_size=Size(5_000_000_000))
     found = {part.name: part for part in plan(tmp_path, up=up, interface="eth0").parts()}
@@ -137,11 +139,69 @@ def test_parts_of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     } <= set(found["prometheus"].command)
     assert found["prometheus"].listen == ("::1", 19090)
     assert found["prometheus"].shows == "http://[::1]:19090/"
-    assert found["loki"].off == "comes with a later release of Netvane"
+    assert found["loki"].off == "no `loki` on PATH"
+    assert not any("--loki.url" in word for word in found["latency"].command)
     assert found["grafana"].off == "no `grafana` or `grafana-server` on PATH"
     assert state_directories(list(found.values()), tmp_path / "data") == [
         tmp_path / "data" / name for name in ("latency", "hosts", "dhcp", "flows", "node", "alertmanager", "prometheus")
     ]
+
+
+def test_loki_and_grafana_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = programs(tmp_path / "bin", "loki", "grafana")
+    (there / "loki").write_text("#!/bin/sh\necho 'loki, version 3.7.6 (branch: , revision: )'\n")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/defaults.ini").touch()
+    monkeypatch.setenv("PATH", f"{there}:{os.environ['PATH']}")
+    up = Up(loki_listen=":13100", grafana_listen="0.0.0.0:13000")
+    found = {part.name: part for part in plan(tmp_path, up=up).parts()}
+    loki, grafana = found["loki"], found["grafana"]
+    assert loki.command == (
+        f"{there}/loki",
+        f"-config.file={tmp_path}/run/up/rendered/loki.yml",
+        *("-server.http-listen-address=", "-server.http-listen-port=13100", "-log.level=warn"),
+    )
+    for exporter in ("latency", "hosts", "dhcp", "flows"):
+        assert found[exporter].command[-1] == "--loki.url=http://127.0.0.1:13100"
+    assert grafana.command[:3] == (f"{there}/grafana", "server", f"--homepath={tmp_path}")
+    assert grafana.shows == "http://127.0.0.1:13000/"
+    assert grafana.environment["GF_SECURITY_ADMIN_PASSWORD"] == f"$__file{{{tmp_path}/data/grafana.password}}"
+    assert grafana.environment["NETVANE_LOKI_URL"] == "http://127.0.0.1:13100"
+
+
+@pytest.mark.parametrize(
+    ("url", "off"),
+    [("http://127.0.0.1:3100/", None), ("https://loki.example", "netvane.yml has events shipped to another one")],
+)
+def test_a_loki_that_netvane_yml_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, off: str | None
+) -> None:
+    there = programs(tmp_path / "bin", "loki")
+    (there / "loki").write_text("#!/bin/sh\necho 'loki, version 3.4.6 (branch: , revision: )'\n")
+    monkeypatch.setenv("PATH", f"{there}:{os.environ['PATH']}")
+    found = {part.name: part for part in replace(plan(tmp_path), loki_url=url).parts()}
+    assert found["loki"].off == off
+    assert not any("--loki.url" in word for word in found["latency"].command)
+
+
+def test_the_loki_of_genetics_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = programs(tmp_path / "bin", "loki")
+    (there / "loki").write_text("#!/bin/sh\necho 'Loki: linkage analysis'\n")
+    monkeypatch.setenv("PATH", f"{there}:{os.environ['PATH']}")
+    (loki,) = [part for part in plan(tmp_path).parts() if part.name == "loki"]
+    assert loki.off == f"{there}/loki is another program of that name"
+
+
+def test_a_password_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / "grafana.password"
+    places.make_password(file, None)
+    made = file.read_text()
+    assert re.fullmatch(r"[\w-]{24}\n", made)
+    assert file.stat().st_mode & 0o7777 == 0o600
+    places.make_password(file, None)
+    assert file.read_text() == made
+    places.make_password(tmp_path / "another", None)
+    assert (tmp_path / "another").read_text() != made
 
 
 def test_parts_without_root_and_without_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

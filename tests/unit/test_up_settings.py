@@ -9,6 +9,8 @@ from netvane.common.config import ConfigError
 from netvane.up.jobs import reachable
 from tests.place import MAIL, Place
 
+STORE = {"url": "http://198.51.100.2:8428/api/v1/write"}
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
@@ -67,6 +69,11 @@ def test_a_secret_that_is_no_url_is_not_shown(place: Place) -> None:
         ({"up": {"prometheus_listen": "9090"}}, "up.prometheus_listen: expected HOST:PORT, got '9090'"),
         ({"up": {"retention_time": "1h"}}, "up.retention_time: expected at least 1d"),
         ({"up": {"retention_size": "1MB"}}, "up.retention_size: expected at least 100MB"),
+        ({"up": {"remote_write": {}}}, "up.remote_write.url: expected http://… or https://…, got nothing"),
+        ({"up": {"remote_write": {"url": "store:8428"}}}, "up.remote_write.url: expected http://… or https://…"),
+        ({"up": {"remote_write": {**STORE, "tenant": "a b"}}}, "up.remote_write.tenant: expected letters, digits and"),
+        ({"up": {"remote_write": {**STORE, "ca_file": "ca.pem"}}}, "up.remote_write.ca_file: expected an absolute"),
+        ({"up": {"remote_write": {**STORE, "username": "u"}}}, "username: username and password_file go together"),
     ],
 )
 def test_mistakes_in_alerts_and_up(place: Place, settings: dict[str, Any], told: str) -> None:

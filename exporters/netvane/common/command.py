@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,11 +16,12 @@ import msgspec
 from netvane.common import control
 from netvane.common.clock import NANOSECONDS, Clock, SystemClock
 from netvane.common.config import ConfigError, Duration
-from netvane.common.event_file import OwnerLock, StoreError, StoreInUseError, open_database
+from netvane.common.event_file import open_database
 from netvane.common.event_schema import KINDS
 from netvane.common.event_search import END_OF_TIME, Query, search
 from netvane.common.events import event_file_of
 from netvane.common.settings import Storage, load, storage_of
+from netvane.common.sqlite_file import OwnerLock, StoreError, StoreInUseError
 from netvane.common.timestamps import parse_rfc3339
 
 EXPORTERS = ("latency", "hosts", "dhcp", "flows")
@@ -66,22 +67,33 @@ def ask_or_open(exporter: str, query: Query, data_dir: Path, run_dir: Path) -> I
 
     Raises ControlError, StoreError, sqlite3.Error, OSError.
     """
-    path, socket = event_file_of(data_dir, exporter), control.socket_path(run_dir, exporter)
     try:
-        yield from control.ask(socket, "events", msgspec.to_builtins(query))
+        yield from control.ask(control.socket_path(run_dir, exporter), "events", msgspec.to_builtins(query))
     except control.ControlAbsentError:
-        if not path.is_file():  # its owner would make one
-            raise StoreError(f"the {exporter} exporter is not running, and there is no {path}") from None
-        try:
-            lock = OwnerLock(path)
-        except StoreInUseError as error:
-            raise StoreError(f"the {exporter} exporter is running but does not listen on {socket}") from error
-        try:
-            with closing(open_database(path)) as connection:
-                for body in search(connection, query):
-                    yield body.encode()
-        finally:
-            lock.release()
+        with stopped_store(exporter, data_dir, run_dir) as connection:
+            for body in search(connection, query):
+                yield body.encode()
+
+
+@contextmanager
+def stopped_store(exporter: str, data_dir: Path, run_dir: Path) -> Iterator[sqlite3.Connection]:
+    """The event database of an exporter that is not running, owned for that long.
+
+    Raises StoreError (it runs after all, or never did), sqlite3.Error.
+    """
+    path = event_file_of(data_dir, exporter)
+    if not path.is_file():  # its owner would make one
+        raise StoreError(f"the {exporter} exporter is not running, and there is no {path}")
+    try:
+        lock = OwnerLock(path)
+    except StoreInUseError as error:
+        listened = control.socket_path(run_dir, exporter)
+        raise StoreError(f"the {exporter} exporter is running but does not listen on {listened}") from error
+    try:
+        with closing(open_database(path)) as connection:
+            yield connection
+    finally:
+        lock.release()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,7 +16,10 @@ State: TypeAlias = Literal["present", "quiet", "away"]
 
 
 class PublishedDevice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`device` is its permanent id, the first of `macs`; `addresses` are those it used within a day, newest first."""
+    """`device` is its permanent id, the first of `macs`; `addresses` are those it used within a day, newest first.
+
+    `trusted` where its owner trusts all of its MACs.
+    """
 
     device: str
     macs: tuple[str, ...]

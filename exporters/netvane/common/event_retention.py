@@ -8,8 +8,9 @@ import sqlite3
 import msgspec
 
 from netvane.common.clock import NANOSECONDS
-from netvane.common.event_file import shipped_up_to, transaction
+from netvane.common.event_file import shipped_up_to
 from netvane.common.event_schema import BULK, KINDS, Kind
+from netvane.common.sqlite_file import transaction
 
 DAY = 86_400 * NANOSECONDS
 BULK_NS = 31 * DAY

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from netvane.common import event_file, event_retention
 from netvane.common.clock import NANOSECONDS, Clock
-from netvane.common.event_file import OwnerLock, StoreError, transaction
 from netvane.common.event_inbox import Inbox, Work
 from netvane.common.event_schema import KINDS
 from netvane.common.log import get_logger
+from netvane.common.sqlite_file import OwnerLock, StoreError, StoreTooNewError, is_damage, set_aside, transaction
 
 log = get_logger("events")
 
@@ -68,7 +68,7 @@ class Writer:
         """
         try:
             self._connected()
-        except event_file.StoreTooNewError:
+        except StoreTooNewError:
             raise
         except TROUBLE as error:
             self._failed(error)
@@ -81,7 +81,7 @@ class Writer:
 
     def report(self, error: sqlite3.Error, generation: int) -> None:
         """What a reader of the file of that generation ran into."""
-        if event_file.is_damage(error) and generation == self.generation:
+        if is_damage(error) and generation == self.generation:
             self._damage = str(error)
             self._inbox.poke()
 
@@ -182,7 +182,7 @@ class Writer:
 
     def _replace(self, reason: str) -> None:
         self._disconnect()
-        event_file.set_aside(self._path, self._clock.wall_ns(), reason)
+        set_aside(self._path, self._clock.wall_ns(), reason)
         self._damage = None
         self.generation += 1
 
@@ -195,7 +195,7 @@ class Writer:
 
     def _note(self, error: Exception) -> None:
         self.failures += 1
-        if isinstance(error, sqlite3.Error) and event_file.is_damage(error):
+        if isinstance(error, sqlite3.Error) and is_damage(error):
             self._damage = str(error)
 
 

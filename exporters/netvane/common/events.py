@@ -23,6 +23,7 @@ from netvane.common.event_schema import MAX_BODY_BYTES, Encoder, Event, kind_of
 from netvane.common.event_search import Query, search
 from netvane.common.event_writer import Writer
 from netvane.common.log import get_logger
+from netvane.common.sqlite_file import OwnerLock, StoreError
 
 log = get_logger("events")
 
@@ -67,11 +68,11 @@ class EventStore:
         self._refused = Counter(invalid=0, too_large=0)
         self._counting = threading.Lock()
         self._closing = threading.Event()
-        lock = event_file.OwnerLock(path)
+        lock = OwnerLock(path)
         self._writer = Writer(path, lock, self._inbox, clock, self._limits.max_bytes)
         try:
             self._writer.start()
-        except event_file.StoreError:
+        except StoreError:
             lock.release()
             raise
 

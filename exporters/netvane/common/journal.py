@@ -10,7 +10,6 @@ from netvane.common import events_metrics, settings
 from netvane.common.clock import SystemClock
 from netvane.common.config import Document
 from netvane.common.control import ControlError, ControlServer, Handler, events_handler, socket_path
-from netvane.common.event_file import StoreError
 from netvane.common.event_inbox import Limits
 from netvane.common.event_schema import Event, Kind
 from netvane.common.event_search import Query
@@ -19,6 +18,7 @@ from netvane.common.loki import Shipper, shipper_for
 from netvane.common.loki_http import LokiHttp
 from netvane.common.metrics import Metric
 from netvane.common.service import Service, ServiceError
+from netvane.common.sqlite_file import StoreError
 
 
 class Journal:
@@ -27,7 +27,7 @@ class Journal:
     def __init__(self, document: Document, service: Service, requests: Mapping[str, Handler] | None = None) -> None:
         """`requests`: what else the socket answers, beside ``events``. Raises ConfigError."""
         self._service = service
-        self._site, self._loki = _check(document)
+        self._site, self._loki = _check(document, service)
         self._requests = requests or {}
         self._store: EventStore | None = None
         self._shipper: Shipper | None = None
@@ -57,7 +57,7 @@ class Journal:
 
     def reload(self, document: Document) -> Callable[[], None]:
         """Check the new settings, raising ConfigError, and give back what takes them."""
-        checked = _check(document)
+        checked = _check(document, self._service)
 
         def take() -> None:
             # Even if nothing changed: the files that hold the password and the authority may have. Beside the loop,
@@ -124,8 +124,8 @@ class Journal:
             self._shipper.start()
 
 
-def _check(document: Document) -> tuple[str, settings.Loki]:
-    loki = document.section("loki", settings.Loki)
+def _check(document: Document, service: Service) -> tuple[str, settings.Loki]:
+    loki = settings.loki_of(document, service.loki_url)
     if loki.url is not None:
         LokiHttp(loki, loki.url, SystemClock())  # reads the files that it names, and complains of them
     return settings.site_of(document), loki

@@ -18,6 +18,9 @@ MAX_ANSWER_BYTES = 64 * 1024
 HEARTBEAT_SECONDS = 10.0
 
 
+InterfaceName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^/\s]{1,15}$")]
+
+
 class TraceRequest(msgspec.Struct, frozen=True, tag="trace", forbid_unknown_fields=True):
     """Find the path to `destination`, an IPv4 or IPv6 unicast address (link-local with its zone, ``fe80::1%eth0``).
 
@@ -31,7 +34,12 @@ class TraceRequest(msgspec.Struct, frozen=True, tag="trace", forbid_unknown_fiel
 
 
 class SubscribeRequest(msgspec.Struct, frozen=True, tag="subscribe", forbid_unknown_fields=True):
-    """Send the latest known sightings, then every new one, until the connection ends."""
+    """Send the latest known sightings, then every new one, until the connection ends.
+
+    For that long the helper listens on `interfaces` too, beside those that it watches anyway.
+    """
+
+    interfaces: Annotated[tuple[InterfaceName, ...], msgspec.Meta(max_length=16)] = ()
 
 
 class DiscoverRequest(msgspec.Struct, frozen=True, tag="discover", forbid_unknown_fields=True):

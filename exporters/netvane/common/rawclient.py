@@ -78,16 +78,22 @@ async def status(socket: Path, *, deadline: float = 2.0) -> Status:
 
 
 async def subscribe(
-    socket: Path, *, deadline: float = 5.0, silence: float = 4 * HEARTBEAT_SECONDS
+    socket: Path,
+    interfaces: tuple[str, ...] = (),
+    *,
+    deadline: float = 5.0,
+    silence: float = 4 * HEARTBEAT_SECONDS,
 ) -> AsyncGenerator[Sighting | Missed, None]:
     """The latest sightings, then each new one; `Missed` where this reader was too slow.
+
+    `interfaces` are listened on beside those that the helper watches anyway.
 
     Never ends by itself: raises RawUnavailable when the connection is not there within `deadline` seconds, breaks, or
     says nothing (not even a heartbeat) for `silence` seconds. Close it with `contextlib.aclosing`.
     """
     with _explained(socket, deadline):
         async with asyncio.timeout(deadline):
-            reader, writer = await _send(socket, SubscribeRequest())
+            reader, writer = await _send(socket, SubscribeRequest(interfaces))
     try:
         while True:
             with _explained(socket, silence):

@@ -59,6 +59,7 @@ class Service:
 
     name: str
     storage: settings.Storage
+    loki_url: str | None = None  # of the command line; goes before netvane.yml's
     clock: Clock = field(default_factory=SystemClock)
     degraded: dict[str, str] = field(default_factory=dict)
     crashed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -131,6 +132,7 @@ def add_common_flags(parser: argparse.ArgumentParser, port: int) -> None:
     )
     parser.add_argument("--storage.data-dir", dest="data_dir", type=Path, metavar="DIR", help="overrides the file's")
     parser.add_argument("--storage.run-dir", dest="run_dir", type=Path, metavar="DIR", help="overrides the file's")
+    parser.add_argument("--loki.url", dest="loki_url", metavar="URL", help="overrides the file's; empty for none")
     parser.add_argument("--log.level", dest="log_level", choices=logs.LEVELS, default="info")
     parser.add_argument("--log.format", dest="log_format", choices=("logfmt", "json"), default="logfmt")
 
@@ -153,7 +155,8 @@ def run(name: str, port: int, factory: Factory, argv: list[str]) -> int:
     try:
         document = settings.load(options.config_file)
         web = webconfig.load(options.web_config)
-        service = Service(name, settings.storage_of(document, options.data_dir, options.run_dir))
+        storage = settings.storage_of(document, options.data_dir, options.run_dir)
+        service = Service(name, storage, loki_url=options.loki_url)
         exporter = factory(document, service)
         if options.check:
             return 0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from netvane.common.config import Document, Section, Size
+from netvane.common.config import ConfigError, Document, Section, Size
 
 SECTIONS = frozenset(
     {"site", "network", "storage", "loki", "notify", "alerts", "dhcp", "flows", "hosts", "latency", "up"}
@@ -81,6 +81,17 @@ def storage_of(document: Document, data_dir: Path | None, run_dir: Path | None) 
     return Storage(
         data_dir=data_dir or storage.data_dir, run_dir=run_dir or storage.run_dir, events_max=storage.events_max
     )
+
+
+def loki_of(document: Document, url: str | None) -> Loki:
+    """The `loki` section with the address that the command line has; empty for none. Raises ConfigError."""
+    loki = document.section("loki", Loki)
+    if url is None:
+        return loki
+    loki = msgspec.structs.replace(loki, url=url or None)
+    if problem := loki.problem():
+        raise ConfigError(f"--loki.url: {problem[1]}")
+    return loki
 
 
 def address_family(text: str) -> int | None:

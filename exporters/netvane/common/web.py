@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
+from netvane.common.exposition import CONTENT_TYPE, render
 from netvane.common.log import get_logger
 from netvane.common.webconfig import WebConfig
 
@@ -128,8 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         match urlsplit(self.path).path:
             case "/metrics":
-                encoder, content_type = choose_encoder(self.headers.get("Accept", ""))
-                self._answer(HTTPStatus.OK, encoder(endpoint.registry), content_type)
+                self._answer(HTTPStatus.OK, render(endpoint.registry.collect()), CONTENT_TYPE)
             case "/-/healthy":
                 self._answer_state(endpoint.state().healthy)
             case "/-/ready":

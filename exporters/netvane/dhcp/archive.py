@@ -1,6 +1,6 @@
 """Every device that ever held a lease, in an SQLite file of the exporter's own: <data_dir>/dhcp/archive.db.
 
-One process owns the file (netvane.common.event_file.OwnerLock), one thread at a time uses it. Times are Unix seconds.
+One process owns the file (netvane.common.sqlite_file.OwnerLock), one thread at a time uses it. Times are Unix seconds.
 Nothing is ever deleted: a device takes about 300 bytes.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from netvane.common.clock import Clock
-from netvane.common.event_file import OwnerLock, StoreError, StoreTooNewError, is_damage, set_aside, transaction
+from netvane.common.sqlite_file import OwnerLock, StoreError, damage, is_damage, migrate, set_aside, transaction
 from netvane.dhcp.lease import Lease
 from netvane.dhcp.servers import Server
 
@@ -245,7 +245,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     # One thread at a time, as Archive says; but not always the same one.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        _migrate(connection, path)
+        migrate(connection, path, MIGRATIONS)
         _check(connection)
     except BaseException:
         connection.close()
@@ -253,23 +253,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise StoreTooNewError(
-            f"{path}: has version {version}, this Netvane knows up to {len(MIGRATIONS)}; start the newer one again"
-        )
-    connection.execute("PRAGMA journal_mode = WAL")
-    for number in range(version, len(MIGRATIONS)):
-        with transaction(connection, durable=True):
-            for statement in MIGRATIONS[number]:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number + 1}")
-
-
 def _check(connection: sqlite3.Connection) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        damage = sqlite3.DatabaseError(verdict)
-        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise damage
+        raise damage(verdict)

@@ -55,7 +55,7 @@ class LeaseBook:
         self.devices_seen = 0
 
     async def open(self, path: Path) -> set[Server]:
-        """Gives back the DHCP servers that were learned. Raises netvane.common.event_file.StoreError."""
+        """Gives back the DHCP servers that were learned. Raises netvane.common.sqlite_file.StoreError."""
         self._archive = await self._in_thread(lambda: Archive(path, self._clock))
         self.devices_seen = await self._in_thread(self._archive.count)
         return await self._in_thread(self._archive.learned_servers)

@@ -9,13 +9,13 @@ import msgspec
 from netvane.common import exchange, network, settings
 from netvane.common.clock import NANOSECONDS
 from netvane.common.config import Document
-from netvane.common.event_file import StoreError
 from netvane.common.journal import Journal
 from netvane.common.leases import FILE_NAME, MAX_LEASES, PUBLISH_SECONDS, LeasesView, PublishedLease, holders
 from netvane.common.log import get_logger
 from netvane.common.metrics import GaugeMetricFamily, Metric
 from netvane.common.network import NetworkView
 from netvane.common.service import Service, ServiceError, private_directory
+from netvane.common.sqlite_file import StoreError
 from netvane.dhcp import metrics, places, pools
 from netvane.dhcp.archive import archive_file
 from netvane.dhcp.book import LeaseBook

@@ -16,7 +16,7 @@ from netvane.common import control
 from netvane.common.clock import SystemClock
 from netvane.common.command import add_place_flags, mac_argument, place_of, spooled
 from netvane.common.config import ConfigError
-from netvane.common.event_file import StoreError
+from netvane.common.sqlite_file import StoreError
 from netvane.dhcp.archive import Archive, DeviceRecord, archive_file
 from netvane.dhcp.book import DevicesRequest
 

@@ -14,7 +14,7 @@ import numpy as np
 from netvane.flows import dns
 from netvane.flows import keys as k
 from netvane.flows.batch import I64, U64
-from netvane.flows.classes import CLASSES
+from netvane.flows.classnames import CLASSES
 from netvane.flows.decode import TCP
 from netvane.flows.engine import Engine, Processed
 from netvane.flows.flowevents import protocol_name

@@ -15,21 +15,26 @@ import msgspec
 
 from netvane.common import control
 from netvane.common.clock import NANOSECONDS, Clock, SystemClock
-from netvane.common.config import Duration
-from netvane.common.event_file import OwnerLock, StoreError, StoreInUseError, open_database, reading_connection
-from netvane.common.events import event_file_of
+from netvane.common.command import add_place_flags, mac_argument, place_of, stopped_store
+from netvane.common.config import ConfigError, Duration
+from netvane.common.event_file import reading_connection
+from netvane.common.sqlite_file import StoreError
+from netvane.flows.devices import read_devices
 from netvane.flows.questions import DEFAULT_LIMIT, ROWS, Question, View, answer
 from netvane.flows.tables import print_columns
 
 EXPORTER = "flows"
 
 
-def handler(path: Path) -> control.Handler:
+MacsOf = Callable[[str], tuple[str, ...]]  # of the devices that have a name
+
+
+def handler(path: Path, macs_of: MacsOf) -> control.Handler:
     """Answers the request `ask` from the event file at `path`, in a thread and with a connection of its own."""
 
     def work(question: Question) -> list[bytes]:
         with closing(reading_connection(path)) as connection:
-            return [msgspec.json.encode(row) for row in answer(connection, question)]
+            return [msgspec.json.encode(row) for row in answer(connection, question, macs_of(question.device))]
 
     async def handle(arguments: msgspec.Raw) -> AsyncGenerator[bytes, None]:
         question = msgspec.json.decode(arguments, type=Question)
@@ -42,37 +47,36 @@ def handler(path: Path) -> control.Handler:
 def main(argv: list[str], clock: Clock | None = None) -> int:
     """Exit code: 0 fine, 1 a fault at run time, 2 a bad command line."""
     options = _parser().parse_args(argv)
-    since = max(0, (clock or SystemClock()).wall_ns() - int(options.last * NANOSECONDS))
+    clock = clock or SystemClock()
+    since = max(0, clock.wall_ns() - int(options.last * NANOSECONDS))
     view: View = options.view
     question = Question(device=options.device, view=view, since=since, limit=options.limit)
     try:
-        rows = _ask_or_open(question, options.data_dir, options.run_dir)
+        place = place_of(options)
+        rows = _ask_or_open(question, place.data_dir, place.run_dir, clock)
+    except ConfigError as error:
+        print(f"netvane ask: {error}", file=sys.stderr)  # noqa: T201
+        return 2
     except (control.ControlError, StoreError, sqlite3.Error, OSError, ValueError) as error:
         print(f"netvane ask: {error}", file=sys.stderr)  # noqa: T201 - the answer to whoever typed the command
         return 1
     _FORMATS[options.format](view, rows, sys.stdout)
+    if not rows:
+        print(f"netvane ask: nothing of {options.device} in that time", file=sys.stderr)  # noqa: T201
     if len(rows) == options.limit:
         print(f"netvane ask: stopped after {len(rows)}; --limit N shows more", file=sys.stderr)  # noqa: T201
     return 0
 
 
-def _ask_or_open(question: Question, data_dir: Path, run_dir: Path) -> list[dict[str, object]]:
+def _ask_or_open(question: Question, data_dir: Path, run_dir: Path, clock: Clock) -> list[dict[str, object]]:
     """From the running exporter; where it is stopped, from its file, as its owner for that long."""
-    path, socket = event_file_of(data_dir, EXPORTER), control.socket_path(run_dir, EXPORTER)
+    socket = control.socket_path(run_dir, EXPORTER)
     try:
         return [msgspec.json.decode(row) for row in control.ask(socket, "ask", msgspec.to_builtins(question))]
     except control.ControlAbsentError:
-        if not path.is_file():  # its owner would make one
-            raise StoreError(f"the {EXPORTER} exporter is not running, and there is no {path}") from None
-        try:
-            lock = OwnerLock(path)
-        except StoreInUseError as error:
-            raise StoreError(f"the {EXPORTER} exporter is running but does not listen on {socket}") from error
-        try:
-            with closing(open_database(path)) as connection:
-                return [msgspec.to_builtins(row) for row in answer(connection, question)]
-        finally:
-            lock.release()
+        with stopped_store(EXPORTER, data_dir, run_dir) as connection:
+            macs = read_devices(run_dir, clock).macs.get(question.device.lower(), ())
+            return [msgspec.to_builtins(row) for row in answer(connection, question, macs)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,24 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(view="peers")
     parser.add_argument("--format", choices=tuple(_FORMATS), default="table")
     parser.add_argument("--limit", type=_positive, default=DEFAULT_LIMIT, metavar="N", help="default %(default)s")
-    parser.add_argument("--data-dir", type=Path, default=Path("/var/lib/netvane"), help="default %(default)s")
-    parser.add_argument("--run-dir", type=Path, default=Path("/run/netvane"), help="default %(default)s")
+    add_place_flags(parser)
     return parser
 
 
 def _device(text: str) -> str:
     try:
-        return mac_address(text)
+        return mac_argument(text)
     except argparse.ArgumentTypeError:
         return text
-
-
-def mac_address(text: str) -> str:
-    """``24:0a:c4:00:00:01`` of any usual way to write it. Raises argparse.ArgumentTypeError."""
-    digits = re.sub(r"[:.-]", "", text).lower()
-    if not re.fullmatch(r"[0-9a-f]{12}", digits):
-        raise argparse.ArgumentTypeError(f"not a MAC address: {text!r}")
-    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
 def parse_duration(text: str) -> Duration:

@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from netvane.common.clock import NANOSECONDS, Clock, SystemClock
-from netvane.flows import evidence
-from netvane.flows.ask import mac_address, parse_duration
+from netvane.common.command import add_place_flags, mac_argument
+from netvane.common.config import ConfigError
+from netvane.common.settings import load, storage_of
+from netvane.flows import evidence, recorder
+from netvane.flows.ask import parse_duration
 from netvane.flows.recorder import begun_ns, files
+from netvane.flows.settings import FlowsSettings
 from netvane.flows.tables import print_columns
 
 SNAPLEN = 262_144  # everything
@@ -18,15 +22,19 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     """Exit code: 0 fine, 1 a fault at run time, 2 a bad command line."""
     options = _parser().parse_args(argv)
     try:
+        directory = options.directory or _directory(options)
         if options.action == "list":
-            _list(options.directory)
+            _list(directory)
             return 0
         since = (clock or SystemClock()).wall_ns() - int(options.last * NANOSECONDS)
-        recorded = sorted(files(options.directory), key=begun_ns)
+        recorded = sorted(files(directory), key=begun_ns)
         packets = evidence.packets_of(recorded, options.device, since)
         count = evidence.write(options.output, packets, snaplen=SNAPLEN)
-    except OSError as error:
+    except ConfigError as error:
         print(f"netvane capture: {error}", file=sys.stderr)  # noqa: T201 - the answer to whoever typed the command
+        return 2
+    except OSError as error:
+        print(f"netvane capture: {error}", file=sys.stderr)  # noqa: T201
         return 1
     print(f"{count} packets in {options.output}")  # noqa: T201
     return 0
@@ -37,9 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True)
     for name, purpose in (("list", "the files of the recording"), ("export", "the packets of one device")):
         action = actions.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
-        action.add_argument("--directory", type=Path, default=Path("/run/netvane/packets"), help="default %(default)s")
+        action.add_argument("--directory", type=Path, metavar="DIR", help="the recording's; overrides netvane.yml")
+        add_place_flags(action)
         if name == "export":
-            action.add_argument("--device", required=True, type=mac_address, metavar="MAC")
+            action.add_argument("--device", required=True, type=mac_argument, metavar="MAC")
             action.add_argument(
                 "--last", type=parse_duration, default=parse_duration("1h"), metavar="AGE", help="default 1h"
             )
@@ -47,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
                 "--output", type=Path, default=Path("export.pcap"), metavar="FILE", help="default %(default)s"
             )
     return parser
+
+
+def _directory(options: argparse.Namespace) -> Path:
+    """Raises ConfigError."""
+    document = load(options.config_file)
+    recorded = document.section("flows", FlowsSettings).recorder.directory
+    return recorded or storage_of(document, options.data_dir, options.run_dir).run_dir / recorder.FOLDER
 
 
 def _list(directory: Path) -> None:

@@ -4,27 +4,8 @@ import numpy as np
 
 from netvane.flows import keys as k
 from netvane.flows.batch import U64
+from netvane.flows.classnames import CLASSES
 
-CLASSES = (
-    "broadcast",
-    "multicast",
-    "arp",
-    "icmp",
-    "icmpv6",
-    "igmp",
-    "tcp",
-    "tcp_syn",
-    "udp",
-    "dns",
-    "mdns",
-    "dhcp",
-    "ntp",
-    "ssdp",
-    "http",
-    "tls",
-    "quic",
-    "other",
-)
 BIT = {name: np.uint64(1 << number) for number, name in enumerate(CLASSES)}
 
 _BROADCAST = np.uint64(0xFFFFFFFFFFFF)

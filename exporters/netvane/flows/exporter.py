@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 
 from netvane.common import network, settings
 from netvane.common.config import Document
+from netvane.common.event_schema import Event
 from netvane.common.events import event_file_of
 from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.common.service import Service, private_directory
-from netvane.flows import ask, domains, home, interfaces, metrics, querytail, recorder
+from netvane.flows import ask, devices, domains, home, interfaces, metrics, querytail, recorder
 from netvane.flows.anomalies.records import Home
 from netvane.flows.capture import Capture
 from netvane.flows.country import country_of
@@ -36,7 +37,7 @@ class FlowsExporter:
         self._service = service
         self._settings, self._network = _check(document)
         events = event_file_of(service.storage.data_dir, service.name)
-        self._journal = Journal(document, service, {"ask": ask.handler(events)})
+        self._journal = Journal(document, service, {"ask": ask.handler(events, self._macs_of)})
         self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
         self._capture: Capture | None = None
         self._recorder: recorder.Recorder | None = None
@@ -44,6 +45,8 @@ class FlowsExporter:
         self._ticker = Ticker()
         self._unusual: Unusual | None = None
         self._home = Home()
+        self._surroundings = home.Surroundings()
+        self._devices = devices.Devices()
         self._tasks: list[asyncio.Task[None]] = []
 
     def reload(self, document: Document) -> None:
@@ -52,6 +55,8 @@ class FlowsExporter:
         before = self._settings
         self._settings, self._network = checked
         take_journal()
+        if self._unusual is not None:
+            self._unusual.change_limits(self._settings.anomalies)
         if _of_capture(self._settings) != _of_capture(before):
             self._stop_capture()
         if self._settings.query_log != before.query_log:
@@ -63,7 +68,7 @@ class FlowsExporter:
         private_directory(self._service.data_dir)
         domains.load()
         await self._journal.start()
-        self._unusual = Unusual(self._service.data_dir, self._journal, self._service.clock)
+        self._unusual = Unusual(self._service.data_dir, self._append, self._service.clock, self._settings.anomalies)
         self._watch_once()
         self._tasks = [self._service.spawn("watch", self._watch())]
 
@@ -83,7 +88,7 @@ class FlowsExporter:
 
     def exchanges(self, found: list[DnsExchange]) -> None:
         for exchange in found:
-            self._journal.append(exchange.event, mac=exchange.mac, ts=exchange.ts)
+            self._append(exchange.event, exchange.mac, exchange.ts)
         self._ticker.exchanges(found)
 
     def flows(self, records: list[FlowRecord]) -> None:
@@ -92,7 +97,7 @@ class FlowsExporter:
             return
         for record in records:
             mac, event = event_of(record, capture.names.memory.name_of, country_of, unusual.series.classify)
-            self._journal.append(event, mac=mac, ts=record.last)
+            self._append(event, mac, record.last)
 
     def interface(self, name: str, reason: str | None) -> None:
         self._service.set_degraded(f"capture {name}", reason)
@@ -111,6 +116,7 @@ class FlowsExporter:
 
     def _watch_once(self) -> None:
         """Find the interfaces where none are running, follow the prefixes of the network."""
+        self._devices = devices.read_devices(self._service.run_dir, self._service.clock)
         self._read_query_log()
         if self._capture is None:
             names = self._settings.interfaces or ((found,) if (found := interfaces.find()) else ())
@@ -124,11 +130,20 @@ class FlowsExporter:
         if self._capture.failure is not None:
             raise self._capture.failure
         self._tend_recorder()
-        self._home = home.look(self._settings, self._network, [port.name for port in self._capture.ports])
-        prefixes = _prefixes(self._settings, self._network)
+        ports = [port.name for port in self._capture.ports]
+        leases = devices.read_leases(self._service.run_dir, self._service.clock)
+        self._home = self._surroundings.look(self._settings, self._network, ports, self._devices, leases)
+        prefixes = _prefixes(self._settings, self._network, ports)
         if prefixes.networks != self._engine.prefixes.networks:
             with self._capture.lock:
                 self._engine.set_prefixes(prefixes)
+
+    def _append(self, event: Event, mac: str | None, ts: int | None) -> None:
+        """From any thread."""
+        self._journal.append(event, mac=mac, device_name=self._devices.names.get(mac or ""), ts=ts)
+
+    def _macs_of(self, name: str) -> tuple[str, ...]:
+        return self._devices.macs.get(name.lower(), ())
 
     def _read_query_log(self) -> None:
         if self._query_tail is None:
@@ -141,7 +156,7 @@ class FlowsExporter:
         self._service.set_degraded("query log", None)
         known = home.neighbours() if questions else {}
         for question in questions:
-            self._journal.append(querytail.event_of(question), mac=known.get(question.client))
+            self._append(querytail.event_of(question), known.get(question.client), None)
 
     def _tend_recorder(self) -> None:
         if self._recorder is not None:
@@ -151,7 +166,7 @@ class FlowsExporter:
         wanted = self._settings.recorder
         if not wanted.enabled:
             return
-        directory = wanted.directory or self._service.run_dir / "packets"
+        directory = wanted.directory or self._service.run_dir / recorder.FOLDER
         if wanted.directory is not None and recorder.on_disk(directory):
             daily = recorder.bytes_a_day(names, full=wanted.full)
             log.info("packets are recorded on a disk", directory=directory, bytes_a_day=daily or "unknown")
@@ -227,8 +242,9 @@ def _check(document: Document) -> tuple[FlowsSettings, settings.Network]:
     return document.section("flows", FlowsSettings), document.section("network", settings.Network)
 
 
-def _prefixes(flows: FlowsSettings, network_settings: settings.Network) -> Prefixes:
+def _prefixes(flows: FlowsSettings, network_settings: settings.Network, names: Iterable[str] = ()) -> Prefixes:
     """Configured and found ones; private ones always, because behind this network's router they lead nowhere."""
-    found = network.find(network_settings).subnet
-    texts = {*flows.local_prefixes, *PRIVATE, *([found] if found else [])}
+    view = network.find(network_settings)
+    near = {name for name in (*names, view.interface) if name}
+    texts = {*flows.local_prefixes, *PRIVATE, *home.found_prefixes(view, near)}
     return Prefixes(sorted(str(ipaddress.ip_network(text)) for text in texts))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from netvane.common.clock import NANOSECONDS
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.flows.capture import Port
-from netvane.flows.classes import CLASSES
+from netvane.flows.classnames import CLASSES
 from netvane.flows.engine import Engine
 from netvane.flows.nameport import NameReader
 from netvane.flows.recorder import Recording

@@ -3,8 +3,11 @@
 The rows of a device and a kind are found by the index (mac, event, ts). Bodies are decoded as far as a view needs them.
 """
 
+import heapq
 import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
 from typing import Annotated, Literal
 
 import msgspec
@@ -111,35 +114,38 @@ _WHOLE_FLOW = msgspec.json.Decoder(_WholeFlow)
 _DNS = msgspec.json.Decoder(_Dns)
 
 
-def answer(connection: sqlite3.Connection, question: Question) -> Sequence[Row]:
-    """Raises sqlite3.Error."""
-    mac = _mac_of(connection, question.device)
-    if mac is None:
-        return []
+def answer(connection: sqlite3.Connection, question: Question, macs: Sequence[str] = ()) -> Sequence[Row]:
+    """`macs` of the device, where they are known; else its name is looked for in the events. Raises sqlite3.Error."""
+    macs = macs or _macs_of(connection, question.device)
     if question.view == "dns":
-        return _dns(_bodies(connection, question, mac, "dns"))[: question.limit]
+        return _dns(_bodies(connection, question, macs, "dns"))[: question.limit]
     if question.view == "flows":
-        return [_flow_row(body) for body in _bodies(connection, question, mac, "flow", question.limit)]
-    return _peers(_bodies(connection, question, mac, "flow"))[: question.limit]
+        bodies = _bodies(connection, question, macs, "flow")
+        return [_flow_row(body) for body in islice(bodies, question.limit)]
+    return _peers(_bodies(connection, question, macs, "flow"))[: question.limit]
 
 
-def _mac_of(connection: sqlite3.Connection, device: str) -> str | None:
+def _macs_of(connection: sqlite3.Connection, device: str) -> Sequence[str]:
     if len(device) == 17 and device.count(":") == 5:
-        return device.lower()
+        return (device.lower(),)
     found = connection.execute(
-        "SELECT mac FROM (SELECT mac, name FROM events ORDER BY id DESC LIMIT ?) WHERE name = ? LIMIT 1",
+        "SELECT DISTINCT mac FROM (SELECT mac, name FROM events ORDER BY id DESC LIMIT ?)"
+        " WHERE lower(name) = lower(?) AND mac IS NOT NULL",
         (_RECENT_ROWS, device),
-    ).fetchone()
-    return None if found is None else str(found[0])
+    ).fetchall()
+    return [mac for (mac,) in found]
 
 
-def _bodies(connection: sqlite3.Connection, question: Question, mac: str, event: str, limit: int = -1) -> Iterator[str]:
+def _bodies(connection: sqlite3.Connection, question: Question, macs: Sequence[str], event: str) -> Iterator[str]:
     """Newest first."""
-    rows = connection.execute(
-        "SELECT body FROM events WHERE mac = ? AND event = ? AND ts >= ? AND ts < ? ORDER BY ts DESC LIMIT ?",
-        (mac, event, question.since, question.until, limit),
+    found = (
+        connection.execute(
+            "SELECT ts, body FROM events WHERE mac = ? AND event = ? AND ts >= ? AND ts < ? ORDER BY ts DESC",
+            (mac, event, question.since, question.until),
+        )
+        for mac in macs
     )
-    return (body for (body,) in rows)
+    return (body for _, body in heapq.merge(*found, key=itemgetter(0), reverse=True))
 
 
 def _peers(bodies: Iterator[str]) -> list[PeerRow]:

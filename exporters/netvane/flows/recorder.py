@@ -18,6 +18,7 @@ from netvane.common.log import get_logger
 
 log = get_logger("flows.recorder")
 
+FOLDER = "packets"  # in the run directory
 PREFIX = "packets"
 FILES = 16  # so that little of the time is lost when one goes
 SMALLEST_KB = 64

@@ -8,6 +8,7 @@ import msgspec
 
 from netvane.common.config import Duration, Section, Size
 from netvane.common.settings import InterfaceName
+from netvane.flows.anomalies.limits import Limits
 
 RING_UNIT = 1 << 20  # what the kernel is asked for at a time (netvane.flows.ring)
 MAX_RING = Size(32 << 20)
@@ -39,6 +40,7 @@ class FlowsSettings(Section, frozen=True):
     local_prefixes: tuple[str, ...] = ()  # beside those that are found
     ring: Size = MAX_RING
     max_devices: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
+    anomalies: Limits = Limits()
     recorder: Recorder = Recorder()
     query_log: Path | None = None  # of dnsmasq or Pi-hole
 

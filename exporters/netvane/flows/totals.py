@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from netvane.flows.batch import I64, U64
-from netvane.flows.classes import CLASSES
+from netvane.flows.classnames import CLASSES
 from netvane.flows.table import Drained
 
 OTHER_DEVICE = 0  # where the frames of devices beyond the limit are counted

@@ -1,11 +1,11 @@
 """The detector at work: fed every second, its findings told, what it learned kept."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from netvane.common.clock import NANOSECONDS, Clock
-from netvane.common.journal import Journal
+from netvane.common.event_schema import Event
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.flows import evidence, recorder
@@ -24,15 +24,18 @@ EVIDENCE_SECONDS = 10
 MAX_EVIDENCE_FILES = 100
 
 
+Append = Callable[[Event, str | None, int | None], None]  # the device and Unix ns; None: nobody, now
+
+
 class Unusual:
     """`feed` is called in the capture's thread, all else in the event loop's."""
 
-    def __init__(self, directory: Path, journal: Journal, clock: Clock) -> None:
+    def __init__(self, directory: Path, append: Append, clock: Clock, limits: Limits) -> None:
         self._file = directory / "learned.json"
         self._evidence = directory / "evidence"
-        self._journal = journal
+        self._append = append
         self._clock = clock
-        self._detector = Detector(self._load(), Limits())
+        self._detector = Detector(self._load(), limits)
         self._waiting: list[tuple[int, Finding]] = []
         self._saved_ns = clock.monotonic_ns()
 
@@ -40,6 +43,9 @@ class Unusual:
     def series(self) -> SeriesBook:
         """For whoever tells flows their pattern."""
         return self._detector.series
+
+    def change_limits(self, limits: Limits) -> None:
+        self._detector.change_limits(limits)
 
     def feed(self, tick: Tick, home: Home) -> None:
         for finding in self._detector.feed(tick, home):
@@ -79,14 +85,21 @@ class Unusual:
         found = CounterMetricFamily("netvane_flows_anomalies", "Findings since the start.", labels=["anomaly"])
         for kind, count in list(self._detector.found.items()):
             found.add_metric([kind], count)
+        untold = CounterMetricFamily(
+            "netvane_flows_anomalies_untold",
+            "Findings that became no event, because there were too many of their kind.",
+            labels=["anomaly"],
+        )
+        for kind, count in list(self._detector.untold.items()):
+            untold.add_metric([kind], count)
         going = GaugeMetricFamily("netvane_flows_anomalies_going", "Findings that go on.", labels=["mac", "anomaly"])
         for (mac, kind), count in self._detector.going().items():
             going.add_metric([mac, kind], count)
-        yield from (found, going)
+        yield from (found, untold, going)
 
     def _tell(self, finding: Finding, when: int, path: str | None) -> None:
         log.warning("unusual", anomaly=finding.kind, mac=finding.mac, detail=finding.detail)
-        self._journal.append(finding.event(path), mac=finding.mac or None, ts=when)
+        self._append(finding.event(path), finding.mac or None, when)
 
     def _write_evidence(self, recording: Path, finding: Finding, when: int) -> str | None:
         if not finding.mac:

@@ -6,7 +6,7 @@ from netvane.common.clock import NANOSECONDS
 from netvane.flows import keys as k
 from netvane.flows.anomalies.records import Contact, DeviceTick, Question, Tick
 from netvane.flows.batch import U64
-from netvane.flows.classes import CLASSES
+from netvane.flows.classnames import CLASSES
 from netvane.flows.country import country_of
 from netvane.flows.decode import TCP, UDP
 from netvane.flows.engine import Begun, Engine

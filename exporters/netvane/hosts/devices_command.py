@@ -13,8 +13,8 @@ import msgspec
 
 from netvane.common import control
 from netvane.common.clock import SystemClock
-from netvane.common.event_file import StoreError
-from netvane.hosts import devices_text, vendors
+from netvane.common.sqlite_file import StoreError
+from netvane.hosts import devices_text, untold, vendors
 from netvane.hosts.devices_text import ImportFileError
 from netvane.hosts.household import Household
 from netvane.hosts.owner import Change, Entry, Forget, List, MergeInto, Owner, OwnerError, Report, Split, Wish
@@ -63,6 +63,7 @@ def _open_and_do(wish: Wish, path: Path) -> Iterator[bytes]:
             yield from (msgspec.json.encode(report) for report in owner.reports(wish))
             return
         events = owner.fulfil(wish)
+        untold.keep(household.registry, events, clock.wall_ns())
         file.save(take_unsaved(household.registry)[0])
         file.copy()
         yield from (msgspec.json.encode(event) for event in events)

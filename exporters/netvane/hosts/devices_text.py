@@ -34,7 +34,9 @@ def table(reports: Sequence[Report]) -> str:
 
 def _row(report: Report) -> tuple[str, ...]:
     address = next((entry.address for entry in report.addresses if ":" not in entry.address), "")
-    marks = [word for word, is_set in (("trusted", report.trusted), ("expected", report.expected)) if is_set]
+    unconfirmed = report.trusted and bool(report.assumed)
+    words = (("trusted", report.trusted), ("unconfirmed", unconfirmed), ("expected", report.expected))
+    marks = [word for word, is_set in words if is_set]
     seen = report.last_seen[:19].replace("T", " ")
     row = (report.device, report.state, report.name, report.vendor, report.kind, address, seen, " ".join(marks))
     return tuple(cell or "-" for cell in row)
@@ -46,7 +48,7 @@ def details(report: Report) -> str:
         f"device     {report.device}",
         f"name       {report.name or '-'}",
         f"state      {report.state}",
-        f"trusted    {_yes(report.trusted)}",
+        f"trusted    {_yes(report.trusted)}{_except(report)}",
         f"expected   {_yes(report.expected)}",
         f"vendor     {report.vendor}",
         f"kind       {report.kind}{because}",
@@ -79,7 +81,7 @@ def export(reports: Sequence[Report], output: str) -> str:
             "trusted": report.trusted,
             "expected": report.expected,
             "notes": report.notes,
-            "macs": list(report.macs),
+            "macs": [mac for mac in report.macs if mac not in report.assumed],  # the others are not the owner's word
         }
         for report in sorted(reports, key=lambda report: report.device)
     ]
@@ -170,6 +172,12 @@ def _cell(value: Any) -> str:
         return " ".join(value)
     text = "" if value is None else str(value)
     return "'" + text if text.startswith(_FORMULA) else text
+
+
+def _except(report: Report) -> str:
+    if not report.trusted or not report.assumed:
+        return ""
+    return f", but not {', '.join(report.assumed)}; if that is it too: netvane devices trust {report.device}"
 
 
 def _yes(value: bool) -> str:

@@ -26,9 +26,12 @@ _READ_AT_ONCE = 64
 
 
 class Echo:
-    """`answered(address, rtt_seconds)` is called in the loop; a node's address has no zone."""
+    """`answered(address, interface, rtt_seconds)` is called in the loop.
 
-    def __init__(self, clock: Clock, answered: Callable[[str, float], None]) -> None:
+    A node's address has no zone; `interface` is that of a link-local one, else None.
+    """
+
+    def __init__(self, clock: Clock, answered: Callable[[str, str | None, float], None]) -> None:
         self._clock = clock
         self._answered = answered
         self._cookie = secrets.token_bytes(8)
@@ -94,7 +97,8 @@ class Echo:
             if kind != _REPLY[channel.family] or cookie != self._cookie or sent is None:
                 continue
             received = _stamp(ancillary) or self._clock.wall_ns()
-            self._answered(str(sender[0]).partition("%")[0], max(0, received - sent) / NANOSECONDS)
+            address, _, zone = str(sender[0]).partition("%")
+            self._answered(address, zone or None, max(0, received - sent) / NANOSECONDS)
 
 
 def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int | None:

@@ -9,12 +9,12 @@ import msgspec
 from netvane.common import settings
 from netvane.common.config import Document
 from netvane.common.control import ControlError
-from netvane.common.event_file import StoreError
 from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import Metric
 from netvane.common.service import Service, ServiceError, private_directory
-from netvane.hosts import metrics, vendors
+from netvane.common.sqlite_file import StoreError
+from netvane.hosts import metrics, untold, vendors
 from netvane.hosts.household import Household
 from netvane.hosts.keeper import Keeper
 from netvane.hosts.owner import List, Owner, OwnerError, Wish
@@ -94,7 +94,7 @@ class HostsExporter:
             ),
             "anomalies": of_watch(lambda w: metrics.anomalies(w.household, now())),
             "sweeps": of_watch(lambda w: metrics.sweeps(w.sweeps.states)),
-            "reach": of_watch(lambda w: metrics.reach(w.reached)),
+            "reach": of_watch(lambda w: metrics.reach(w.reachability.reached)),
             "registry": self._collect_registry,
             "events": self._journal.collect,
         }
@@ -130,6 +130,10 @@ class HostsExporter:
 
     def _begin(self) -> None:
         assert self._watch is not None  # noqa: S101 - made by `_open`
+        household = self._watch.household
+        for at, event in untold.take(household.registry):
+            self._journal.append(event, mac=event.device, device_name=household.name_of(event.device), ts=at)
+            household.urgent = True
         self._watch.start(self._network)
 
     async def _open_later(self) -> None:

@@ -4,7 +4,7 @@ No I/O: `tell` takes events, times come from a clock, and what must be saved bef
 `unannounced`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from netvane.common.clock import NANOSECONDS, Clock
@@ -18,7 +18,8 @@ from netvane.hosts.identity import Candidate, claimed_names, find_tie
 from netvane.hosts.labels import Labels
 from netvane.hosts.newcomers import Newcomers
 from netvane.hosts.presence import State
-from netvane.hosts.registry import Device, Merge, Registry, RegistryFullError
+from netvane.hosts.records import Device, Merge
+from netvane.hosts.registry import Registry, RegistryFullError
 
 log = get_logger("hosts")
 
@@ -83,7 +84,7 @@ class Household:
     def begin_round(self) -> None:
         self.newcomers.sweep_begins()
 
-    def end_round(self, swept: set[str], failed: frozenset[str]) -> None:
+    def end_round(self, swept: Collection[str], failed: frozenset[str]) -> None:
         """The sweeps of these networks worked; those of `failed` did not."""
         now = self._clock.wall_ns()
         self.newcomers.sweep_ends(now)
@@ -142,10 +143,13 @@ class Household:
     def name(self, device: Device) -> str | None:
         return self.labels.of(device, self.registry.macs_of(device.id), self._clock.wall_ns()).name or None
 
+    def name_of(self, device_id: str) -> str | None:
+        device = self.registry.devices.get(device_id)
+        return None if device is None else self.name(device)
+
     def tell_of(self, event: DeviceEvent) -> None:
-        """An event about a device that is in the registry."""
-        device = self.registry.devices.get(event.device)
-        self._tell(event, event.device, None if device is None else self.name(device))
+        """An event about a device that is, or was, in the registry."""
+        self._tell(event, event.device, self.name_of(event.device))
 
     def _admit(self, pieces: list[Evidence]) -> None:
         for piece in pieces:
@@ -174,7 +178,7 @@ class Household:
         record = self.registry.macs[piece.mac]
         device = self.registry.devices[record.device]
         names = frozenset(name.name for name in record.names.values())
-        mine = Candidate(record.mac, device.id, record.last, names, record.client_id)
+        mine = Candidate(record.mac, device.id, record.last, names, record.client_id, device.is_owners)
         others = list(self.registry.candidates())
         if not device.is_owners and len(self.registry.macs_of(device.id)) == 1:
             tie = find_tie(mine, record.first, others)
@@ -187,21 +191,21 @@ class Household:
 
     def _merged(self, mac: str, device: str, reason: str) -> None:
         self.urgent = True
-        log.info("a device has a new MAC", device=device, mac=mac, reason=reason)
+        trusted = self.registry.is_trusted(self.registry.macs[mac])
+        log.info("a device has a new MAC", device=device, mac=mac, reason=reason, trusted=trusted)
         self.tell_of(
             DeviceEvent(device=device, change="merged", by="observation", previous=mac, current=device, source=reason)
         )
 
     def _doubt(self, piece: Evidence) -> None:
         """Two MACs tied together by observation that talk at the same time are two devices."""
-        merge = self.registry.merges.get(piece.mac)
-        if merge is None or merge.by != "observation":
+        if not self.registry.is_assumed(piece.mac):
             return
         record = self.registry.macs[piece.mac]
         for other in self.registry.macs_of(record.device):
             alive = other.last > record.first and 0 <= piece.at - other.last < BOTH_ALIVE_SECONDS * NANOSECONDS
             if other.mac != piece.mac and alive:
-                self.registry.split(piece.mac)
+                self.registry.split(piece.mac).announced = None  # a stranger after all
                 self.urgent = True
                 name = next((name.name for name in record.names.values()), "")
                 self._note(_name_claimed(name, piece.mac, other.mac))
@@ -219,7 +223,7 @@ class Household:
         self._tell(summary, None, None)
 
     def _presence_changed(self, device: Device, before: State) -> None:
-        after = device.presence.state
+        after = device.state
         # Quiet is how sleepers are: what is told is that somebody has left or is back.
         if "away" in {before, after}:
             self.tell_of(

@@ -2,6 +2,9 @@
 
 Tied together without asking are only randomised MACs, of which the older has fallen silent: two that talk at the same
 time are two devices, whatever they call themselves. A name that many devices come with from the shop proves nothing.
+
+Names and client ids are sent in the clear and easily copied. A tie is therefore good enough to go on with a device's
+history, but it does not pass on the owner's trust (netvane.hosts.registry.Registry.is_trusted).
 """
 
 import re
@@ -19,13 +22,14 @@ _GENERIC = re.compile(
 
 
 class Candidate(NamedTuple):
-    """What is known of one MAC; `last_ns` when it was last heard, Unix ns."""
+    """What is known of one MAC; `last_ns` when it was last heard, Unix ns. `marked`: the owner knows its device."""
 
     mac: str
     device: str
     last_ns: int
     host_names: frozenset[str]
     client_id: str | None
+    marked: bool = False
 
 
 class Tie(NamedTuple):
@@ -53,11 +57,11 @@ def find_tie(new: Candidate, first_ns: int, others: Iterable[Candidate]) -> Tie 
 
 
 def claimed_names(new: Candidate, others: Iterable[Candidate], since_ns: int) -> list[tuple[str, Candidate]]:
-    """Names of `new` that devices heard since `since_ns` also have."""
+    """Names of `new` that others have: devices heard since `since_ns`, or that their owner knows, asleep or not."""
     names = {key: name for name in new.host_names if (key := name_key(name)) is not None}
     found = []
     for other in others:
-        if other.device == new.device or other.last_ns < since_ns:
+        if other.device == new.device or (other.last_ns < since_ns and not other.marked):
             continue
         found += [(names[key], other) for name in other.host_names if (key := name_key(name)) in names and key]
     return found

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from netvane.common.clock import NANOSECONDS
 from netvane.hosts import kinds, vendors
 from netvane.hosts.kinds import Guess
-from netvane.hosts.registry import Device, Mac, Registry
+from netvane.hosts.records import Device, Mac
+from netvane.hosts.registry import NAME_SOURCES, Registry
 
 HOLD_NS = 3600 * NANOSECONDS
 
@@ -33,7 +34,7 @@ class Labels:
         held = self._held.get(device.id)
         if held is not None and held.name and 0 <= now_ns - held.at < HOLD_NS and device.name in {None, held.name}:
             return held
-        observed = self._registry.names(device.id)
+        observed = observed_names(macs)
         vendor = maker(macs)
         names = [device.name, *observed] if device.name else observed
         services = {service for mac in macs for service in mac.services}
@@ -48,6 +49,15 @@ class Labels:
         """Drop devices that are gone."""
         for device in self._held.keys() - self._registry.devices.keys():
             del self._held[device]
+
+
+def observed_names(macs: list[Mac]) -> list[str]:
+    """The best first."""
+    found: list[str] = []
+    for source in NAME_SOURCES:
+        known = [mac.names[source] for mac in macs if source in mac.names]
+        found += [name.name for name in sorted(known, key=lambda name: -name.last) if name.name not in found]
+    return found
 
 
 def maker(macs: list[Mac]) -> str:

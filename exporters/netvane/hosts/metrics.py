@@ -9,15 +9,15 @@ from netvane.hosts.anomalies import KINDS
 from netvane.hosts.household import Household
 from netvane.hosts.keeper import Keeper
 from netvane.hosts.presence import STATES
-from netvane.hosts.reach import Reach
-from netvane.hosts.registry import Device, Mac, last_seen
+from netvane.hosts.reach import Probe, Reach
+from netvane.hosts.records import Device, Mac
+from netvane.hosts.registry import last_seen
 from netvane.hosts.subnets import Plan
 from netvane.hosts.sweeps import SweepState
 
 DAY_NS = 86_400 * NANOSECONDS
 MAX_MACS = 1_500  # with a label of their own
-MAX_ADDRESSES = 1_000
-MAX_REACHED = 100
+MAX_ADDRESSES = 500
 GROUPS = (*STATES, "new", "unknown")
 
 
@@ -51,11 +51,13 @@ def devices(household: Household, limit: int, now_ns: int) -> Iterable[Metric]:
     labelled = 0
     for device, macs in exported(household, limit):
         label = household.labels.of(device, macs, now_ns)
-        owners = [str(device.trusted).lower(), str(device.expected).lower()]
+        expected = str(device.expected).lower()
         for mac in macs[:1] if labelled >= MAX_MACS - limit else macs:
             labelled += mac is not macs[0]
-            info.add_metric([device.id, mac.mac, label.name, label.vendor, label.guess.kind, *owners, mac.network], 1)
-        state = device.presence.state
+            trusted = str(household.registry.is_trusted(mac)).lower()
+            described = (label.name, label.vendor, label.guess.kind, trusted, expected, mac.network)
+            info.add_metric([device.id, mac.mac, *described], 1)
+        state = device.state
         for name in STATES:
             presence.add_metric([device.id, name], name == state)
         first.add_metric([device.id], min(mac.first for mac in macs) / NANOSECONDS)
@@ -97,7 +99,7 @@ def counts(household: Household, plan: Plan, limit: int, now_ns: int) -> Iterabl
     for device, macs in every:
         network = next((mac.network for mac in reversed(macs) if mac.network), "")
         networks.add(network)
-        state = device.presence.state
+        state = device.state
         totals[network, state] += 1
         totals[network, "new"] += bool(device.announced and now_ns - device.announced < DAY_NS)
         totals[network, "unknown"] += state == "present" and not device.trusted and device.name is None
@@ -164,20 +166,21 @@ def sweeps(states: Mapping[str, SweepState]) -> Iterable[Metric]:
     yield from (success, duration, last, hosts, total, failures)
 
 
-def reach(reached: Mapping[str, Reach]) -> Iterable[Metric]:
-    sent = CounterMetricFamily("netvane_device_probes_sent", "Pings sent to expected devices.", labels=["device"])
+def reach(reached: Mapping[tuple[str, Probe], Reach]) -> Iterable[Metric]:
+    labels = ["device", "probe"]
+    sent = CounterMetricFamily("netvane_device_probes_sent", "Probes sent to expected devices.", labels=labels)
     answered = CounterMetricFamily(
-        "netvane_device_probes_answered", "Pings that expected devices answered; the rest was lost.", labels=["device"]
+        "netvane_device_probes_answered", "Probes that expected devices answered; the rest was lost.", labels=labels
     )
-    rtt = _gauge("netvane_device_rtt_seconds", "Round-trip time of the last answered ping.")
-    jitter = _gauge("netvane_device_jitter_seconds", "Interarrival jitter as in RFC 3550.")
-    for device, state in list(reached.items()):
+    rtt = GaugeMetricFamily("netvane_device_rtt_seconds", "Round-trip time of the last answered probe.", labels=labels)
+    jitter = GaugeMetricFamily("netvane_device_jitter_seconds", "Interarrival jitter as in RFC 3550.", labels=labels)
+    for key, state in list(reached.items()):
         answers = state.answered
-        answered.add_metric([device], answers)
-        sent.add_metric([device], state.sent)
+        answered.add_metric(key, answers)
+        sent.add_metric(key, state.sent)
         if state.rtt is not None:
-            rtt.add_metric([device], state.rtt)
-            jitter.add_metric([device], state.jitter)
+            rtt.add_metric(key, state.rtt)
+            jitter.add_metric(key, state.jitter)
     yield from (sent, answered, rtt, jitter)
 
 

@@ -13,7 +13,8 @@ from netvane.common.event_schema import Device as DeviceEvent
 from netvane.common.text import clean_name
 from netvane.hosts.evidence import parse_mac
 from netvane.hosts.labels import Labels
-from netvane.hosts.registry import Device, Mac, Merge, Registry, RegistryFullError, last_seen
+from netvane.hosts.records import Device, Mac, Merge
+from netvane.hosts.registry import MAX_MACS, Registry, last_seen
 
 Text = Annotated[str, msgspec.Meta(max_length=255)]
 
@@ -76,7 +77,8 @@ class Address(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """One device as `netvane devices` shows it; times are RFC 3339. `kind_because` is what the kind rests on.
 
-    `name` is what it is called, `own_name` what its owner calls it.
+    `name` is what it is called, `own_name` what its owner calls it. `assumed` are those of `macs` that are taken for
+    its own by observation alone; `trusted` does not hold for them.
     """
 
     device: str
@@ -89,6 +91,7 @@ class Report(msgspec.Struct, frozen=True):
     kind: str
     network: str
     macs: tuple[str, ...]
+    assumed: tuple[str, ...]
     first_seen: str
     last_seen: str
     notes: str | None
@@ -135,13 +138,8 @@ class Owner:
 
     def _change(self, wish: Change) -> list[DeviceEvent]:
         entries = [(self._id_for(entry, create=wish.create), entry) for entry in wish.entries]
-        ids = [device_id for device_id, _ in entries]
-        if twice := next((device_id for device_id in ids if ids.count(device_id) > 1), None):
-            raise OwnerError(f"{twice} is there twice")
-        merges = {device_id: [parse_mac(mac) for mac in entry.macs] for device_id, entry in entries}
-        for device_id, macs in merges.items():
-            if None in macs:
-                raise OwnerError(f"{device_id}: among its MACs is one that is none")
+        merges = _merges(entries)
+        self._check_room({*merges, *(mac for macs in merges.values() for mac in macs)})
         names = {device_id: _cleaned(entry.name, "name") for device_id, entry in entries}
         notes = {device_id: _cleaned(entry.notes, "notes") for device_id, entry in entries}
         events = []
@@ -160,18 +158,37 @@ class Owner:
                 setattr(device, key, value)
                 self._registry.touch(device.id)
                 events.append(_event(device.id, key, _text(before), _text(value)))
+            if entry.trusted is True:
+                # An import speaks of the MACs that it lists, `netvane devices trust` of all that there are.
+                spoken_of = None if not wish.create else merges[device_id]
+                events += self._confirm(device, spoken_of)
             for mac in merges[device_id]:
-                known = self._registry.macs.get(mac or "")
-                if known is not None and known.device != device.id:
+                if mac not in self._registry.macs:
+                    self._create(mac)
+                known = self._registry.macs[mac]
+                if known.device != device.id:
                     events += self._merge_mac(known, device)
+        return events
+
+    def _check_room(self, macs: set[str]) -> None:
+        """An import pushes nobody out. Raises OwnerError."""
+        more = len(macs - self._registry.macs.keys())
+        room = MAX_MACS - len(self._registry.macs)
+        if more > room:
+            raise OwnerError(f"{more} MACs more than there are, and room for {room}: forget devices first")
+
+    def _confirm(self, device: Device, macs: list[str] | None) -> list[DeviceEvent]:
+        """Trust reaches the assumed MACs of a device: of these, or all."""
+        events = []
+        for mac in self._registry.macs_of(device.id):
+            if self._registry.is_assumed(mac.mac) and (macs is None or mac.mac in macs):
+                self._registry.confirm(mac.mac)
+                events.append(_event(device.id, "merged", mac.mac, device.id))
         return events
 
     def _create(self, mac: str) -> Device:
         """A device that its owner knows before it was ever seen."""
-        try:
-            device = self._registry.add(mac, self._clock.wall_ns(), announced=0)
-        except RegistryFullError as error:
-            raise OwnerError(str(error)) from error
+        device = self._registry.add(mac, self._clock.wall_ns(), announced=0)
         device.presence.heard = False
         return device
 
@@ -227,13 +244,14 @@ class Owner:
             device=device.id,
             name=label.name,
             own_name=device.name,
-            state=device.presence.state,
+            state=device.state,
             trusted=device.trusted,
             expected=device.expected,
             vendor=label.vendor,
             kind=label.guess.kind,
             network=next((mac.network for mac in reversed(macs) if mac.network), ""),
             macs=tuple(mac.mac for mac in macs),
+            assumed=tuple(mac.mac for mac in macs if self._registry.is_assumed(mac.mac)),
             first_seen=rfc3339(min((mac.first for mac in macs), default=0)),
             last_seen=rfc3339(last_seen(macs)),
             notes=device.notes,
@@ -247,6 +265,25 @@ class Owner:
                 Address(address, mac, rfc3339(span.first), rfc3339(span.last)) for span, address, mac in addresses
             ),
         )
+
+
+def _merges(entries: list[tuple[str, Entry]]) -> dict[str, list[str]]:
+    """The MACs that each device is to have. Raises OwnerError where one is none, or is wanted for two devices."""
+    merges: dict[str, list[str]] = {}
+    wanted_for: dict[str, str] = {}
+    for device_id, entry in entries:
+        if device_id in merges:
+            raise OwnerError(f"{device_id} is there twice")
+        macs = merges[device_id] = []
+        for text in (device_id, *entry.macs):
+            mac = parse_mac(text)
+            if mac is None:
+                raise OwnerError(f"{device_id}: among its MACs is one that is none")
+            if wanted_for.setdefault(mac, device_id) != device_id:
+                raise OwnerError(f"{mac} is there twice: with {wanted_for[mac]} and with {device_id}")
+            if mac != device_id:
+                macs.append(mac)
+    return merges
 
 
 def _cleaned(text: str | msgspec.UnsetType | None, key: str) -> str | msgspec.UnsetType | None:

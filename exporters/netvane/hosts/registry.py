@@ -5,84 +5,21 @@ Pure but for being changed: evidence and the owner's wishes in, what changed out
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from netvane.common.clock import NANOSECONDS
 from netvane.hosts.evidence import SAYS_PRESENT, Evidence, Source
 from netvane.hosts.identity import Candidate
-from netvane.hosts.presence import Presence, State
+from netvane.hosts.presence import State
+from netvane.hosts.records import Device, Mac, Merge, Name, Span
 
 MAX_MACS = 5_000
 MAX_ADDRESSES = 64  # of one MAC; the longest unheard of goes first
 MAX_SERVICES = 32
 MAX_FINGERPRINT = 64
+SCANNED_META = "scan "  # + device -> what ran there, as JSON
 # Which name a device is called by where its owner gave it none.
 NAME_SOURCES: tuple[Source, ...] = ("mdns", "dhcp", "lease")
-
-
-@dataclass(slots=True)
-class Span:
-    """First and last seen, Unix ns."""
-
-    first: int
-    last: int
-
-
-@dataclass(slots=True)
-class Name:
-    name: str
-    first: int
-    last: int
-
-
-@dataclass(slots=True)
-class Mac:
-    """What is known of one MAC. `sources` is when each kind of evidence last came."""
-
-    mac: str
-    device: str
-    first: int
-    last: int
-    network: str = ""
-    client_id: str | None = None
-    vendor_class: str | None = None
-    fingerprint: tuple[int, ...] = ()
-    services: tuple[str, ...] = ()
-    addresses: dict[str, Span] = field(default_factory=dict)
-    names: dict[Source, Name] = field(default_factory=dict)
-    sources: dict[Source, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Device:
-    """`name`, `notes`, `trusted` and `expected` are the owner's. `announced`: when it was told as new (Unix ns), 0
-    where that was not called for (it was there at the first sweep), None while it is owed.
-    """
-
-    id: str
-    name: str | None = None
-    notes: str | None = None
-    trusted: bool = False
-    expected: bool = False
-    announced: int | None = None
-    presence: Presence = field(default_factory=Presence)
-
-    @property
-    def is_owners(self) -> bool:
-        """Whether the owner has said anything about it."""
-        return self.trusted or self.expected or self.name is not None or self.notes is not None
-
-
-class Merge(NamedTuple):
-    """MAC `mac`, of device `origin`, was put into device `into`; `by` is owner or observation."""
-
-    mac: str
-    origin: str
-    into: str
-    at: int
-    by: str
-    reason: str
 
 
 class Unsaved(NamedTuple):
@@ -93,6 +30,7 @@ class Unsaved(NamedTuple):
     gone_macs: set[str]
     gone_devices: set[str]
     meta: set[str]
+    gone_meta: set[str]
 
     def __bool__(self) -> bool:
         return any(self)
@@ -108,7 +46,7 @@ class Registry:
         self.devices: dict[str, Device] = {}
         self.merges: dict[str, Merge] = {}  # by MAC
         self.meta: dict[str, str] = {}
-        self.unsaved = Unsaved(set(), set(), set(), set(), set())
+        self.unsaved = Unsaved(set(), set(), set(), set(), set(), set())
         self.evicted = 0
 
     def device_of(self, mac: str) -> Device | None:
@@ -122,6 +60,15 @@ class Registry:
     def are_one(self, mac: str, other: str) -> bool:
         first, second = self.macs.get(mac), self.macs.get(other)
         return first is not None and second is not None and first.device == second.device
+
+    def is_assumed(self, mac: str) -> bool:
+        """Whether it belongs to its device by observation alone."""
+        merge = self.merges.get(mac)
+        return merge is not None and merge.by == "observation"
+
+    def is_trusted(self, record: Mac) -> bool:
+        """Whether its owner trusts it. Trust does not pass to a MAC that is assumed to be the device's."""
+        return self.devices[record.device].trusted and not self.is_assumed(record.mac)
 
     def add(self, mac: str, at: int, *, announced: int | None) -> Device:
         """Register a MAC as a device of its own. Raises RegistryFullError."""
@@ -144,7 +91,7 @@ class Registry:
         """
         record = self.macs[piece.mac]
         device = self.devices[record.device]
-        before = device.presence.state
+        before = device.state
         if piece.source in SAYS_PRESENT:
             record.last = max(record.last, piece.at)
             record.sources[piece.source] = max(record.sources.get(piece.source, 0), piece.at)
@@ -166,7 +113,7 @@ class Registry:
         if not set(piece.services) <= set(record.services):
             record.services = tuple(sorted({*record.services, *piece.services})[:MAX_SERVICES])
         self.unsaved.macs.add(piece.mac)
-        after = device.presence.state
+        after = device.state
         return before if after != before else None
 
     def end_round(self, failed_networks: frozenset[str]) -> list[tuple[Device, State]]:
@@ -180,10 +127,10 @@ class Registry:
         for device in self.devices.values():
             if networks.get(device.id, set()) & failed_networks:
                 continue
-            before = device.presence.state
-            device.presence.end_round()
+            before = device.state
+            device.presence.end_round(expected=device.expected)
             self.unsaved.devices.add(device.id)
-            if device.presence.state != before:
+            if device.state != before:
                 changed.append((device, before))
         return changed
 
@@ -203,6 +150,11 @@ class Registry:
             target.expected |= source.expected
             self._remove_device(source.id)
 
+    def confirm(self, mac: str) -> None:
+        """The owner says so too: an assumed MAC is the device's."""
+        self.merges[mac] = self.merges[mac]._replace(by="owner")
+        self.unsaved.macs.add(mac)
+
     def split(self, mac: str) -> Device:
         """Give a merged MAC a device of its own again, under its own id."""
         self.merges.pop(mac, None)
@@ -219,6 +171,7 @@ class Registry:
         for record in self.macs_of(device):
             self._remove_mac(record.mac)
         self._remove_device(device)
+        self.drop_meta(SCANNED_META + device)
 
     def touch(self, device: str) -> None:
         """The owner changed it: it is to be saved."""
@@ -229,20 +182,18 @@ class Registry:
         if self.meta.get(key) != value:
             self.meta[key] = value
             self.unsaved.meta.add(key)
+            self.unsaved.gone_meta.discard(key)
+
+    def drop_meta(self, key: str) -> None:
+        if self.meta.pop(key, None) is not None:
+            self.unsaved.meta.discard(key)
+            self.unsaved.gone_meta.add(key)
 
     def candidates(self) -> Iterator[Candidate]:
         for record in self.macs.values():
             names = frozenset(name.name for name in record.names.values())
-            yield Candidate(record.mac, record.device, record.last, names, record.client_id)
-
-    def names(self, device: str) -> list[str]:
-        """Observed names, the best first."""
-        records = self.macs_of(device)
-        found: list[str] = []
-        for source in NAME_SOURCES:
-            known = [record.names[source] for record in records if source in record.names]
-            found += [name.name for name in sorted(known, key=lambda name: -name.last) if name.name not in found]
-        return found
+            marked = self.devices[record.device].is_owners
+            yield Candidate(record.mac, record.device, record.last, names, record.client_id, marked)
 
     def _make_room(self) -> None:
         """The least of all goes: one that its owner never mentioned, seen for the shortest time, longest ago."""

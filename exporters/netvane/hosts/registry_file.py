@@ -4,7 +4,7 @@
     …/registry.db.good                  its copy, made after each change of the owner's and at least every hour
     …/registry.db.damaged-<time>        what could not be read any more, kept as it was found
 
-Errors are those of event databases: StoreInUseError, StoreTooNewError (netvane.common.event_file).
+Errors: StoreInUseError, StoreTooNewError (netvane.common.sqlite_file).
 """
 
 import os
@@ -17,8 +17,8 @@ from typing import NamedTuple
 import msgspec
 
 from netvane.common.clock import Clock
-from netvane.common.event_file import OwnerLock, StoreTooNewError, is_damage, rename_aside, transaction
 from netvane.common.log import get_logger
+from netvane.common.sqlite_file import OwnerLock, is_damage, migrate, rename_aside, transaction, version_of
 from netvane.hosts.registry import Registry
 from netvane.hosts.registry_rows import MIGRATIONS, TABLES, Statement, registry_of, select
 
@@ -136,21 +136,10 @@ class RegistryFile:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and self._good.exists():
+        if version_of(connection, self.path, MIGRATIONS) == 0 and self._good.exists():
             raise DamagedError("it is empty")
-        if version > len(MIGRATIONS):
-            raise StoreTooNewError(
-                f"{self.path}: has version {version}, this Netvane knows up to {len(MIGRATIONS)}; "
-                "start the newer one again"
-            )
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA journal_size_limit = 1000000")
-        for number in range(version, len(MIGRATIONS)):
-            with transaction(connection, durable=True):
-                for statement in MIGRATIONS[number]:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {number + 1}")
+        migrate(connection, self.path, MIGRATIONS)
 
 
 def _read(connection: sqlite3.Connection) -> Registry:

@@ -7,7 +7,8 @@ import msgspec
 
 from netvane.hosts.evidence import Source
 from netvane.hosts.presence import Presence
-from netvane.hosts.registry import Device, Mac, Merge, Name, Registry, Span, Unsaved
+from netvane.hosts.records import Device, Mac, Merge, Name, Span
+from netvane.hosts.registry import Registry, Unsaved
 
 # Each entry takes a file from the version of its index to the next. Entries are only ever added.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -73,6 +74,7 @@ def take_unsaved(registry: Registry) -> tuple[list[Statement], Unsaved]:
         _insert("addresses", [(mac.mac, key, *_span(span)) for mac in macs for key, span in mac.addresses.items()]),
         _insert("names", [(mac.mac, key, *_name(name)) for mac in macs for key, name in mac.names.items()]),
         _insert("merges", [tuple(registry.merges[mac.mac]) for mac in macs if mac.mac in registry.merges]),
+        _delete("meta", "key", [(key,) for key in unsaved.gone_meta]),
         _insert("meta", [(key, registry.meta[key]) for key in unsaved.meta]),
     ]
     for changed in registry.unsaved:
@@ -86,7 +88,8 @@ def give_back(registry: Registry, taken: Unsaved) -> None:
     registry.unsaved.devices.update(device for device in taken.devices if device in registry.devices)
     registry.unsaved.gone_macs.update(mac for mac in taken.gone_macs if mac not in registry.macs)
     registry.unsaved.gone_devices.update(device for device in taken.gone_devices if device not in registry.devices)
-    registry.unsaved.meta.update(taken.meta)
+    registry.unsaved.meta.update(key for key in taken.meta if key in registry.meta)
+    registry.unsaved.gone_meta.update(key for key in taken.gone_meta if key not in registry.meta)
 
 
 def registry_of(tables: dict[str, Iterable[tuple[Any, ...]]]) -> Registry:

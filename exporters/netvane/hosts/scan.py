@@ -12,13 +12,13 @@ from netvane.common.event_schema import Device as DeviceEvent
 from netvane.common.log import get_logger
 from netvane.common.raw_messages import NmapHost, NmapMode, NmapRequest
 from netvane.hosts.household import Household
-from netvane.hosts.registry import Device
+from netvane.hosts.records import Device
+from netvane.hosts.registry import SCANNED_META
 from netvane.hosts.settings import Scan
 
 log = get_logger("hosts.scan")
 
 CHECK_SECONDS = 30.0
-SCANNED_META = "scan "  # + device -> what ran there, as JSON
 
 
 class NightlyScan:
@@ -43,7 +43,7 @@ class NightlyScan:
         registry = self._household.registry
         for device in list(registry.devices.values()):
             address = self._address(device)
-            if device.presence.state != "present" or address is None:
+            if device.state != "present" or address is None:
                 continue
             found: dict[str, str] | None = {}
             modes: tuple[NmapMode, ...] = ("services", "os") if settings.system else ("services",)

@@ -3,7 +3,7 @@
 from netvane.common.clock import NANOSECONDS
 from netvane.common.devices import MAX_DEVICES, DevicesView, PublishedDevice
 from netvane.hosts.household import Household
-from netvane.hosts.registry import Mac
+from netvane.hosts.records import Mac
 
 MAX_ADDRESSES = 8
 RECENT_NS = 86_400 * NANOSECONDS
@@ -23,12 +23,12 @@ def devices_view(household: Household, now_ns: int) -> DevicesView:
             PublishedDevice(
                 device.id,
                 tuple(mac.mac for mac in macs),
-                device.presence.state,
+                device.state,
                 name=label.name,
                 vendor=label.vendor,
                 kind=label.guess.kind,
                 network=next((mac.network for mac in reversed(macs) if mac.network), ""),
-                trusted=device.trusted,
+                trusted=device.trusted and all(household.registry.is_trusted(mac) for mac in macs),
                 expected=device.expected,
                 addresses=tuple(address for _, address in recent[:MAX_ADDRESSES]),
             )

@@ -44,6 +44,11 @@ class Plan(NamedTuple):
         own = [attached.subnet for attached in self.attached if interface in {None, attached.interface}]
         return own[0] if len(own) == 1 else None
 
+    def interface_of(self, network: str) -> str | None:
+        """The interface that leads to a network; for one that is not attached, the first of all."""
+        found = [attached.interface for attached in self.attached if attached.subnet == network]
+        return next(iter((*found, *(attached.interface for attached in self.attached))), None)
+
 
 def plan(interfaces: Iterable[Interface], named: Sequence[str], *, only: str | None, largest_prefix: int) -> Plan:
     """`named` are the subnets of the configuration; `only` is the interface to stay on, where one is configured."""

@@ -1,14 +1,15 @@
 """The sweeps: every few minutes all subnets, one after the other, never two at once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from netvane.common import rawclient
 from netvane.common.clock import NANOSECONDS, Clock
 from netvane.common.log import get_logger
 from netvane.common.raw_messages import NmapRequest
-from netvane.hosts.evidence import Evidence, is_device_mac
+from netvane.hosts.evidence import Evidence, is_device_mac, usable_address
 from netvane.hosts.subnets import Attached, Plan
 
 log = get_logger("hosts.sweeps")
@@ -27,6 +28,14 @@ class SweepState:
     failures: int = 0
 
 
+class Swept(NamedTuple):
+    """The subnets whose sweep worked and those where it failed; seconds until a MAC answered, by MAC."""
+
+    worked: frozenset[str]
+    failed: frozenset[str]
+    rtts: Mapping[str, float]
+
+
 class Sweeps:
     """`found` takes evidence, in the loop."""
 
@@ -42,16 +51,18 @@ class Sweeps:
         for subnet in self.states.keys() - wanted:
             del self.states[subnet]
 
-    async def attached(self, subnets: Iterable[Attached], seconds: float) -> tuple[set[str], frozenset[str]]:
-        """Sweep by ARP; the subnets where it worked, and those where it failed."""
+    async def attached(self, subnets: Iterable[Attached], seconds: float) -> Swept:
+        """Sweep by ARP."""
         worked: set[str] = set()
         failed: set[str] = set()
+        rtts: dict[str, float] = {}
         for subnet, interface in subnets:
             began = self._clock.monotonic_ns()
-            error, hosts = await self._arp(subnet, interface, seconds)
-            self._note(subnet, "arp", began, error, hosts)
+            error, found = await self._arp(subnet, interface, seconds)
+            self._note(subnet, "arp", began, error, len(found))
             (failed if error else worked).add(subnet)
-        return worked, frozenset(failed)
+            rtts |= found
+        return Swept(frozenset(worked), frozenset(failed), rtts)
 
     async def routed(self, subnets: Iterable[str], seconds: float) -> None:
         """Sweep by nmap. Beyond a router nobody's MAC is seen: hosts there are counted and not known."""
@@ -65,18 +76,20 @@ class Sweeps:
                 error, hosts = str(unavailable), 0
             self._note(subnet, "nmap", began, error, hosts)
 
-    async def _arp(self, subnet: str, interface: str, seconds: float) -> tuple[str | None, int]:
+    async def _arp(self, subnet: str, interface: str, seconds: float) -> tuple[str | None, dict[str, float]]:
         try:
             sweep = await rawclient.arp_sweep(self._raw, interface, subnet, deadline=seconds)
         except rawclient.RawUnavailable as unavailable:
-            return str(unavailable), 0
+            return str(unavailable), {}
         now = self._clock.wall_ns()
-        macs = set()
+        rtts: dict[str, float] = {}
         for answer in sweep.answers:
-            if is_device_mac(answer.mac):  # whatever a helper says is checked, as everything from outside
-                macs.add(answer.mac)
-                self._found(Evidence(answer.mac, now, "sweep", network=subnet, address=answer.address))
-        return sweep.error, len(macs)
+            mac, address, rtt = answer.mac, usable_address(answer.address), answer.rtt_seconds
+            # Whatever a helper says is checked, as everything from outside.
+            if is_device_mac(mac) and address is not None and 0 <= rtt <= seconds:
+                rtts[mac] = min(rtt, rtts.get(mac, rtt))
+                self._found(Evidence(mac, now, "sweep", network=subnet, address=address, rtt_seconds=rtt))
+        return sweep.error, rtts
 
     def _note(self, subnet: str, method: str, began_ns: int, error: str | None, hosts: int) -> None:
         state = self.states.setdefault(subnet, SweepState(method))

@@ -1,6 +1,7 @@
 """Who made a network card, from the first three bytes of its MAC. Which data and why: docs/data.md."""
 
 import asyncio
+import functools
 
 import aiooui
 
@@ -24,6 +25,7 @@ def load_now() -> None:
     asyncio.run(load())
 
 
+@functools.lru_cache(maxsize=5_000)  # asked for every MAC with every scrape
 def vendor(mac: str) -> str:
     """The maker's name, or `randomised` or `unknown`."""
     if is_randomised(mac):

@@ -19,14 +19,14 @@ from netvane.common.service import Service
 from netvane.common.settings import Network
 from netvane.common.text import clean_name
 from netvane.hosts import kernel, subnets
-from netvane.hosts.echo import ALL_NODES, Echo
 from netvane.hosts.evidence import Evidence, of_sighting, usable_address
 from netvane.hosts.household import Household
 from netvane.hosts.keeper import Keeper
 from netvane.hosts.mdns import Mdns
 from netvane.hosts.mdns_message import Announcement
-from netvane.hosts.reach import Reach
-from netvane.hosts.registry import Device, Name
+from netvane.hosts.pings import Pings
+from netvane.hosts.reach import Reachability
+from netvane.hosts.records import Device, Name
 from netvane.hosts.scan import NightlyScan
 from netvane.hosts.settings import HostsSettings
 from netvane.hosts.snapshot import devices_view
@@ -44,8 +44,6 @@ CONFIRM_SECONDS = 5.0  # for the event store to have an announcement on the disk
 PUBLISH_CHECK_SECONDS = 5.0
 LEASES_SECONDS = 15.0
 NO_NAME = Name("", 0, 0)
-MAX_REACHED = 100  # expected devices that are pinged
-MAX_INTRODUCED = 256  # nodes per round whose MAC the kernel is made to find out
 
 
 class Watch:
@@ -59,25 +57,24 @@ class Watch:
         self.settings = settings
         self.network = Network()
         self.plan = Plan((), (), ())
-        self.reached: dict[str, Reach] = {}
+        self.reachability = Reachability(household.registry)
         self._service = service
         self._journal = journal
         self._clock = service.clock
         self._raw = service.run_dir / SOCKET_NAME
         self.sweeps = Sweeps(self._raw, service.clock, household.take)
         self._neighbours = kernel.NeighbourWatch(service.clock, self._place)
-        self._echo = Echo(service.clock, self._echo_answered)
+        self._pings = Pings(service.clock, household, self.reachability, self._place)
         self._mdns = Mdns(self._mdns_heard)
         self._mdns_interface: str | None = None
         self._scan = NightlyScan(self._raw, household)
-        self._introduced = 0
         self._published: DevicesView | None = None
         self._published_ns = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, settings: Network) -> None:
         self.network = settings
-        for part, opening in (("neighbours", self._neighbours.open), ("ping", self._echo.open)):
+        for part, opening in (("neighbours", self._neighbours.open), ("ping", self._pings.open)):
             try:
                 opening()
             except OSError as error:
@@ -88,7 +85,7 @@ class Watch:
             "persist": self._persist(),
             "rounds": self._rounds(),
             "listen": self._listen(),
-            "pings": self._pings(),
+            "pings": self._pings.run(lambda: self.settings.ping_interval),
             "publish": self._publish(),
             "leases": self._read_leases(),
             "scan": self._scan.run(lambda: self.settings.scan),
@@ -100,7 +97,7 @@ class Watch:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._neighbours.close()
-        self._echo.close()
+        self._pings.close()
         self._mdns.close()
         await self.keeper.save()
 
@@ -147,16 +144,15 @@ class Watch:
             self._look_around()
             self.household.begin_round()
             self._mdns.ask()
-            self._introduced = 0
-            for interface in {attached.interface for attached in self.plan.attached}:
-                self._echo.send(ALL_NODES, interface)
-            worked, failed = await self.sweeps.attached(self.plan.attached, self.settings.sweep_limit)
-            is_first = any(self.household.is_learning(network) for network in worked)
+            self._pings.begin_round(self.plan)
+            swept = await self.sweeps.attached(self.plan.attached, self.settings.sweep_limit)
+            self.reachability.swept(swept.worked, swept.rtts)
+            is_first = any(self.household.is_learning(network) for network in swept.worked)
             await asyncio.sleep(FIRST_ANSWER_SECONDS if is_first else ANSWER_SECONDS)
-            self.household.end_round(worked, failed)
+            self.household.end_round(swept.worked, swept.failed)
             await self.sweeps.routed(self.plan.routed, self.settings.sweep_limit)
             pause = self.settings.interval - (self._clock.monotonic_ns() - began) / NANOSECONDS
-            await asyncio.sleep(max(0.0, pause if worked else min(pause, RETRY_SECONDS)))
+            await asyncio.sleep(max(0.0, pause if swept.worked else min(pause, RETRY_SECONDS)))
 
     def _look_around(self) -> None:
         """The network may have become another since the last round."""
@@ -207,18 +203,24 @@ class Watch:
         self._service.set_degraded("mdns", None)
 
     async def _listen(self) -> None:
-        """What `netvane raw` hears, for as long as there is one."""
+        """What `netvane raw` hears on the interfaces that are swept, for as long as there is one."""
         while True:
+            interfaces = self._swept_interfaces()
             try:
-                async with aclosing(rawclient.subscribe(self._raw)) as reports:
+                async with aclosing(rawclient.subscribe(self._raw, interfaces)) as reports:
                     async for report in reports:
                         self._service.set_degraded("raw", None)
                         if isinstance(report, Sighting):
                             piece = of_sighting(report)
                             self._place(piece, report.interface)
+                        if interfaces != self._swept_interfaces():
+                            break
             except rawclient.RawUnavailable as error:
                 self._service.set_degraded("raw", f"no sweeps and no passive listener: {error}")
             await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _swept_interfaces(self) -> tuple[str, ...]:
+        return tuple(sorted({attached.interface for attached in self.plan.attached}))
 
     def _place(self, piece: Evidence, interface: str | None = None) -> None:
         self.household.take(piece._replace(network=self.plan.network_of(piece.address, interface)))
@@ -231,38 +233,6 @@ class Watch:
         name = announcement.host_names[0] if len(announcement.host_names) == 1 else None
         now = self._clock.wall_ns()
         self._place(Evidence(mac, now, "mdns", host_name=name, services=announcement.services))
-
-    def _echo_answered(self, address: str, rtt_seconds: float) -> None:
-        mac = self.household.holders.get(address)
-        if mac is None:
-            # The kernel finds out its MAC when it is spoken to, and tells it as a neighbour.
-            self._introduced += 1
-            interface = next((attached.interface for attached in self.plan.attached), None)
-            if self._introduced <= MAX_INTRODUCED:
-                self._echo.send(address, interface)
-            return
-        device = self.household.registry.device_of(mac)
-        if device is not None and (reach := self.reached.get(device.id)) is not None:
-            reach.heard(rtt_seconds)
-        self._place(Evidence(mac, self._clock.wall_ns(), "ping", address=address, rtt_seconds=rtt_seconds))
-
-    async def _pings(self) -> None:
-        """The light ping of expected devices."""
-        while True:
-            await asyncio.sleep(self.settings.ping_interval)
-            registry = self.household.registry
-            expected = [device for device in registry.devices.values() if device.expected][:MAX_REACHED]
-            for gone in self.reached.keys() - {device.id for device in expected}:
-                del self.reached[gone]
-            for device in expected:
-                macs = registry.macs_of(device.id)
-                spans = [(":" not in key, span.last, key) for mac in macs for key, span in mac.addresses.items()]
-                if not spans or not self._echo.is_open:
-                    continue
-                address = max(spans)[2]
-                interface = next((attached.interface for attached in self.plan.attached), None)
-                self.reached.setdefault(device.id, Reach()).asked()
-                self._echo.send(address, interface if address.startswith("fe80:") else None)
 
     async def _read_leases(self) -> None:
         """The names in ``leases.json``; who holds a lease may be out all the same."""

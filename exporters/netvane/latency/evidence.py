@@ -16,6 +16,7 @@ NEWEST_SITES = 10
 CAPTIVE_SECONDS = 30
 DNS_TIMES = 12  # answered questions that the usual time of a resolver is taken from
 DNS_SECONDS = 60
+NEWS_SECONDS = 30  # for how long a failure is worth extra probes
 
 Snapshot = list[tuple[Target, Series]]
 
@@ -38,6 +39,7 @@ class _Asked:
 
     failed: int = 0
     failing_since_ns: int | None = None
+    working_since_ns: int | None = None
     ever_worked: bool = False
     times: list[tuple[int, float]] = field(default_factory=list)
 
@@ -50,6 +52,7 @@ class Observations:
     _resolvers: dict[str, _Asked] = field(default_factory=dict)
     _sites: dict[str, tuple[int, bool]] = field(default_factory=dict)
     _captive: tuple[int, bool] | None = None
+    _line_back_ns: int = 0
     _settling: Settling = field(default_factory=Settling)
 
     def resolvers_are(self, names: Iterable[str]) -> None:
@@ -58,10 +61,14 @@ class Observations:
 
     def dns(self, resolver: str, start_ns: int, seconds: float | None, *, worked: bool) -> None:
         """A question by UDP; `seconds` until the answer."""
+        if not worked and start_ns < self._line_back_ns:
+            return
         asked = self._resolvers.setdefault(resolver, _Asked())
         if seconds is not None:
             asked.times = [*asked.times[1 - DNS_TIMES :], (start_ns, seconds)]
         if worked:
+            if asked.failed:
+                asked.working_since_ns = start_ns
             asked.failed, asked.failing_since_ns, asked.ever_worked = 0, None, True
             return
         asked.failed += 1
@@ -69,12 +76,19 @@ class Observations:
             asked.failing_since_ns = start_ns
 
     def site(self, name: str, start_ns: int, *, worked: bool) -> None:
-        self._sites[name] = (start_ns, worked)
+        if worked or start_ns >= self._line_back_ns:
+            self._sites[name] = (start_ns, worked)
 
     def captive(self, start_ns: int, found: bool | None) -> None:
         """The captive check's result; no answer leaves the last one to grow old."""
         if found is not None:
             self._captive = (start_ns, found)
+
+    def line_is_back(self, now_ns: int) -> None:
+        """What failed until now failed for want of a line, and says nothing of resolvers and sites."""
+        self._line_back_ns = now_ns
+        self._resolvers = {name: _Asked(times=asked.times) for name, asked in self._resolvers.items()}
+        self._sites = {name: found for name, found in self._sites.items() if found[1]}
 
     def forget_quality(self) -> None:
         """Believe nothing of what was said about the line's quality so far."""
@@ -89,10 +103,11 @@ class Observations:
                 medians.append(median(recent))
         return min(medians, default=None)
 
-    def suspicious(self) -> bool:
-        """Whether a resolver's or a site's newest result is a failure."""
-        newest = max(self._sites.values(), default=(0, True))
-        return not newest[1] or any(asked.failed for asked in self._resolvers.values())
+    def suspicious(self, now_ns: int) -> bool:
+        """Whether a resolver or the newest site has begun to fail lately; what is known for longer is no suspicion."""
+        start_ns, worked = max(self._sites.values(), default=(0, True))
+        since = [asked.failing_since_ns for asked in self._resolvers.values()] + [None if worked else start_ns]
+        return any(at is not None and now_ns - at <= NEWS_SECONDS * NANOSECONDS for at in since)
 
     def lay_out(self, snapshot: Snapshot, around: Surroundings, now_ns: int) -> Evidence:
         """The evidence at `now_ns`."""
@@ -108,7 +123,13 @@ class Observations:
             anchors4=_pings(snapshot, now_ns, "anchor", 4),
             anchors6=_pings(snapshot, now_ns, "anchor", 6) if around.ipv6_configured else (),
             resolvers=tuple(
-                Resolver(name, asked.failed, _seconds(asked.failing_since_ns, now_ns), asked.ever_worked)
+                Resolver(
+                    name,
+                    asked.failed,
+                    _seconds(asked.failing_since_ns, now_ns),
+                    asked.ever_worked,
+                    _seconds(asked.working_since_ns, now_ns),
+                )
                 for name, asked in self._resolvers.items()
             ),
             sites=self._lay_out_sites(now_ns),
@@ -152,7 +173,8 @@ def _pings(snapshot: Snapshot, now_ns: int, role: str, family: int | None = None
 
 def _ping(target: Target, series: Series, now_ns: int) -> Ping:
     silent = _seconds(series.silent_since_ns, now_ns)
-    return Ping(target.name, series.sent_since_answer, silent, ever_answered=series.last_answer_ns > 0)
+    answering = _seconds(series.answering_since_ns, now_ns)
+    return Ping(target.name, series.sent_since_answer, silent, series.last_answer_ns > 0, answering)
 
 
 def _seconds(since_ns: int | None, now_ns: int) -> float | None:

@@ -12,6 +12,7 @@ from netvane.latency.verdict import NAMES, Verdict, is_outage
 
 CLOSE_SECONDS = 60
 FARTHER_SECONDS = 6
+NAMES_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +67,32 @@ def step(state: State, verdict: Verdict, since_ns: int, monotonic_ns: int) -> tu
 
 @dataclass(slots=True)
 class ComingBack:
-    """As a line comes back its segments answer one after the other: while an outage lasts, a farther culprit has to
-    stand for some seconds before it is believed.
+    """As a line comes back its segments answer one after the other: while an outage lasts, a farther culprit (or that
+    only IPv6 is missing) has to stand for some seconds before it is believed, and nothing is well before a name could
+    be resolved, or could not.
     """
 
     _since_ns: int | None = None
 
-    def step(self, believed: Verdict | None, found: Verdict | None, now_ns: int) -> Verdict | None:
-        """What to believe at `now_ns` (monotonic), given what was believed and what was found."""
-        if believed is None or found is None or not (is_outage(believed) and is_outage(found)):
-            farther = False
-        else:
-            farther = nearer(believed.name, found.name) != found.name
-        if not farther:
+    def step(
+        self, believed: Verdict | None, found: Verdict | None, now_ns: int, *, names_known: bool = True
+    ) -> Verdict | None:
+        """What to believe at `now_ns` (monotonic), given what was believed and what was found.
+
+        `names_known`: whether it is known if names are resolved.
+        """
+        wait = 0
+        if believed is not None and found is not None and is_outage(believed):
+            if not names_known:
+                wait = NAMES_SECONDS
+            elif found.name == "ipv6" or (is_outage(found) and nearer(believed.name, found.name) != found.name):
+                wait = FARTHER_SECONDS
+        if not wait:
             self._since_ns = None
             return found
         if self._since_ns is None:
             self._since_ns = now_ns
-        return found if now_ns - self._since_ns >= FARTHER_SECONDS * NANOSECONDS else believed
+        return found if now_ns - self._since_ns >= wait * NANOSECONDS else believed
 
 
 def nearer(one: str, other: str) -> str:

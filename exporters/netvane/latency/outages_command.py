@@ -16,10 +16,10 @@ from netvane.common.clock import NANOSECONDS, Clock, SystemClock
 from netvane.common.command import add_place_flags, ask_or_open, moment, place_of
 from netvane.common.config import ConfigError
 from netvane.common.control import ControlError
-from netvane.common.event_file import StoreError
 from netvane.common.event_schema import Numbers
 from netvane.common.event_schema import Outage as OutageEvent
 from netvane.common.event_search import Query
+from netvane.common.sqlite_file import StoreError
 from netvane.common.timestamps import parse_rfc3339
 
 COLUMNS = ("start", "end", "seconds", "culprit", "spells", "evidence")

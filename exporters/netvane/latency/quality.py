@@ -1,7 +1,9 @@
 """Whether the line is worse than usual, and from which segment on: pure.
 
-Loss and round-trip time over a window of 60 s are compared segment by segment, nearest first: what is lost at the
-router is lost everywhere behind it, so the first segment that shows it is where it begins.
+Loss and round-trip time over a window of 60 s are compared segment by segment: what is lost at the router is lost
+everywhere behind it. So it has to show at the far end, and begins in the nearest segment that shows it as well; a
+router that answers pings when it has time for them, and forwards all the rest, is not to blame. Nor does one far
+target prove anything.
 """
 
 from collections import deque
@@ -16,6 +18,7 @@ ANSWER_SECONDS = 2.0  # a probe without an answer for this long counts as lost h
 FILLED_SECONDS = 30
 MIN_PROBES = 30
 MIN_LOST = 3
+SEVERAL = 3  # so many targets in a segment are enough to ask for a second one that says the same
 LOSS = 0.02
 SAME_LOSS = 0.25
 USUAL_AFTER = 30  # answers before a target's usual round-trip time is known
@@ -123,8 +126,9 @@ class Settling:
 
 
 class SegmentFigures(NamedTuple):
-    """A segment's targets together over the window: probes due an answer, lost ones, and the largest rise of a
+    """A segment's targets together over the window: probes due an answer, lost ones, and the smallest rise of a
     target's median over its usual round-trip time (both in seconds; None where no target's usual one is known yet).
+    `one_alone`: only one of several targets has lost anything.
     """
 
     segment: str
@@ -133,6 +137,7 @@ class SegmentFigures(NamedTuple):
     rtt_seconds: float | None
     usual_seconds: float | None
     filled: bool = True
+    one_alone: bool = False
 
     @property
     def loss(self) -> float:
@@ -141,7 +146,7 @@ class SegmentFigures(NamedTuple):
     @property
     def loses(self) -> bool:
         """Too much is lost, and not just a packet or two."""
-        return self.probes >= MIN_PROBES and self.lost >= MIN_LOST and self.loss >= LOSS
+        return self.probes >= MIN_PROBES and self.lost >= MIN_LOST and self.loss >= LOSS and not self.one_alone
 
     @property
     def slow(self) -> bool:
@@ -160,9 +165,11 @@ def figures(segment: str, windows: list[Window], now_ns: int) -> SegmentFigures:
         now = window.median(now_ns)
         if now is not None and window.usual_seconds is not None and window.is_usual_known():
             rises.append((now - window.usual_seconds, now, window.usual_seconds))
-    _, rtt, usual = max(rises, default=(0.0, None, None))
+    _, rtt, usual = min(rises, default=(0.0, None, None))
+    probes, lost = (sum(column) for column in zip(*counts, strict=True))
     filled = all(window.is_filled(now_ns) for window in windows)
-    return SegmentFigures(segment, sum(sent for sent, _ in counts), sum(lost for _, lost in counts), rtt, usual, filled)
+    one_alone = len(counts) >= SEVERAL and sum(missing > 0 for _, missing in counts) == 1
+    return SegmentFigures(segment, probes, lost, rtt, usual, filled, one_alone)
 
 
 def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degradation | None:
@@ -172,13 +179,15 @@ def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degrada
     """
     if not all(figure.filled for figure in segments):
         return None  # a far segment that is probed more often would be blamed for what begins nearer
-    for figure in segments:
-        if figure.loses:
+    if segments:
+        end = segments[-1]
+        if end.slow:
+            nearest = next(near for near in segments if near.slow)
+            return Degradation(nearest.segment, "delay", end.loss, end.rtt_seconds, end.usual_seconds)
+        if end.loses:
             # A nearer segment that is probed less often shows the same loss later: it needs fewer lost to be blamed.
-            nearest = next(near for near in segments if near.lost and near.loss >= figure.loss * SAME_LOSS)
-            return Degradation(nearest.segment, "loss", figure.loss, figure.rtt_seconds, figure.usual_seconds)
-        if figure.slow:
-            return Degradation(figure.segment, "delay", figure.loss, figure.rtt_seconds, figure.usual_seconds)
+            nearest = next(near for near in segments if near.lost and near.loss >= end.loss * SAME_LOSS)
+            return Degradation(nearest.segment, "loss", end.loss, end.rtt_seconds, end.usual_seconds)
     if dns_seconds is not None and dns_seconds >= SLOW_DNS_SECONDS:
         return Degradation("dns", "dns", 0.0, dns_seconds, None)
     return None

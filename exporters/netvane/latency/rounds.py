@@ -89,10 +89,10 @@ class Rounds:
             task.cancel()
         self._tasks = []
 
-    def confirm(self) -> None:
-        """Something looks wrong: ask again now rather than at the next beat."""
+    def confirm(self, *, at_once: bool = False) -> None:
+        """Something looks wrong, or right again: ask again now rather than at the next beat."""
         now = self._clock.monotonic_ns()
-        if now - self._confirmed_ns < CONFIRM_SECONDS * NANOSECONDS:
+        if now - self._confirmed_ns < CONFIRM_SECONDS * NANOSECONDS and not at_once:
             return
         self._confirmed_ns = now
         work: list[Callable[[], Awaitable[None]]] = []

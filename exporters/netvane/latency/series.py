@@ -4,7 +4,9 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from netvane.latency.quality import Window
+from netvane.latency.verdict import MISSED_IN_A_ROW
 
+AWAY_PROBES = 8  # whose loss in a row is not the line's quality
 JITTER_GAIN = 1 / 16  # RFC 3550, section 6.4.1
 
 
@@ -21,6 +23,7 @@ class Series:
     errors: dict[str, int] = field(default_factory=dict)
     sent_since_answer: int = 0
     silent_since_ns: int | None = None
+    answering_since_ns: int | None = None  # when the first probe left that was answered after a silence
     window: Window = field(default_factory=Window)
     _last_rtt: float | None = None
 
@@ -50,5 +53,9 @@ class Series:
         self._last_rtt = rtt_seconds
         self.last_answer_ns = wall_ns
         self.window.answered(sent_ns, rtt_seconds)
+        if self.sent_since_answer >= MISSED_IN_A_ROW:
+            self.answering_since_ns = sent_ns
+        if self.sent_since_answer > AWAY_PROBES:
+            self.window.forget()
         self.sent_since_answer = 0
         self.silent_since_ns = None

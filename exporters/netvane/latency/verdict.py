@@ -18,6 +18,8 @@ NAMES: tuple[Name, ...] = (
     *("web", "captive_portal", "ipv6", "degraded", "ok"),
 )
 # With these nothing at home reaches the Internet: they make an outage. The others make a warning.
+# What cuts everything off that lies behind it.
+CUTS: frozenset[Name] = frozenset({"link", "router", "isp", "upstream"})
 OUTAGES: frozenset[Name] = frozenset({"link", "router", "isp", "upstream", "dns", "web", "captive_portal"})
 
 MISSED_IN_A_ROW = 3
@@ -29,13 +31,14 @@ MOST_SITES = 0.6
 
 class Ping(NamedTuple):
     """One ICMP target: probes missed since its last answer, for how many seconds (None: it owes no answer), whether it
-    has ever answered.
+    has ever answered, and for how many seconds it has again after it was silent (None: never was).
     """
 
     name: str
     missed: int
     silent_seconds: float | None
     ever_answered: bool
+    answering_seconds: float | None = None
 
     @property
     def silent(self) -> bool:
@@ -54,13 +57,14 @@ class Ping(NamedTuple):
 
 class Resolver(NamedTuple):
     """One DNS resolver: questions failed in a row (any reason: no answer, an error, a wrong address), and for how
-    many seconds.
+    many seconds; for how many it has worked again (None: it did not fail before).
     """
 
     name: str
     failed: int
     failing_seconds: float | None
     ever_worked: bool
+    working_seconds: float | None = None
 
     @property
     def broken(self) -> bool:
@@ -108,6 +112,10 @@ class Verdict(NamedTuple):
 
 def is_outage(verdict: Verdict | None) -> bool:
     return verdict is not None and verdict.name in OUTAGES
+
+
+def is_cut(verdict: Verdict | None) -> bool:
+    return verdict is not None and verdict.name in CUTS
 
 
 def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a verdict, nearest first

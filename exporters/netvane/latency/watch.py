@@ -14,12 +14,13 @@ from netvane.latency.outages import ComingBack, Outage, State, Totals
 from netvane.latency.path import PathWatch, as_hops
 from netvane.latency.prober import Prober
 from netvane.latency.rounds import Rounds
-from netvane.latency.verdict import Evidence, Ping, Verdict, is_outage, judge
+from netvane.latency.verdict import Evidence, Ping, Verdict, is_cut, is_outage, judge
 
 log = get_logger("latency.watch")
 
 STEP_SECONDS = 1.0
 SUSPICIOUS_MISSES = 2
+WAVERING = 2.0  # seconds without the answer that is owed
 CLOSER_SECONDS = 30.0
 TOGETHER_SECONDS = 6.0  # so far apart may the first misses of targets be that fell silent together
 BURST_ROLES = frozenset({"router", "isp", "anchor"})
@@ -49,6 +50,7 @@ class VerdictWatch:
         self._state = State()
         self._changed_ns = 0
         self._coming_back = ComingBack()
+        self._line_back_ns: int | None = None
         self._traces: set[asyncio.Task[None]] = set()
 
     @property
@@ -76,6 +78,13 @@ class VerdictWatch:
         evidence = self._observations.lay_out(snapshot, around, now)
         self.only_router_answers = only_router_answers(evidence)
         verdict = judge(evidence)
+        if is_cut(self.verdict) and verdict is not None and not is_cut(verdict):
+            if self._line_back_ns is None:
+                self._line_is_back(evidence, snapshot, now)
+                evidence = self._observations.lay_out(snapshot, around, now)
+                verdict = judge(evidence)
+        else:
+            self._line_back_ns = None
         if is_outage(self.verdict) and verdict is not None and not is_outage(verdict):
             # What an outage lost says nothing of the line that is back.
             for _, series in snapshot:
@@ -83,11 +92,17 @@ class VerdictWatch:
             self._observations.forget_quality()
             evidence = evidence._replace(degradation=None)
             verdict = judge(evidence)
-        verdict = self._coming_back.step(self.verdict, verdict, now)
+        names_known = self._line_back_ns is None or are_names_known(evidence)
+        verdict = self._coming_back.step(self.verdict, verdict, now, names_known=names_known)
         self._look_closer(verdict, evidence, snapshot, now)
         if verdict is None:
             return
-        began_ns = self._clock.wall_ns() - round(age(verdict, evidence) * NANOSECONDS)
+        seconds = age(verdict, evidence)
+        if self.verdict is not None and is_outage(self.verdict) and not is_outage(verdict):
+            line = (now - (self._line_back_ns or now)) / NANOSECONDS
+            # Not since before it was bad, as what never fell silent might say.
+            seconds = min(good_for(self.verdict, evidence, line), (now - self._changed_ns) / NANOSECONDS)
+        began_ns = self._clock.wall_ns() - round(seconds * NANOSECONDS)
         before = self._state
         self._state, closed = outages.step(before, verdict, began_ns, now)
         if verdict != self.verdict:
@@ -97,12 +112,21 @@ class VerdictWatch:
             self._record(previous, verdict, numbers(evidence, snapshot), destination)
         self._tell(before.outage, closed, evidence)
 
+    def _line_is_back(self, evidence: Evidence, snapshot: Snapshot, now_ns: int) -> None:
+        """An anchor answers again. What lies behind the cut is asked at once: until then it is not known."""
+        anchors = evidence.anchors4 + evidence.anchors6
+        seconds = max((ping.answering_seconds or 0.0 for ping in anchors if ping.answers), default=0.0)
+        self._line_back_ns = now_ns - round(seconds * NANOSECONDS)
+        self._observations.line_is_back(now_ns)
+        self._rounds().confirm(at_once=True)
+        self._prober.burst(target.name for target, _ in snapshot if target.role in BURST_ROLES)
+
     def _look_closer(self, verdict: Verdict | None, evidence: Evidence, snapshot: Snapshot, now_ns: int) -> None:
         """Extra probes while something may be breaking, and while an outage lasts, so that its end is seen at once.
 
         What is known for a while, or is a mere warning, is worth no extra traffic.
         """
-        wavering = is_suspicious(evidence) or self._observations.suspicious()
+        wavering = is_suspicious(evidence) or self._observations.suspicious(now_ns)
         out = is_outage(verdict)
         known_for = (now_ns - self._changed_ns) / NANOSECONDS
         if wavering and (known_for < CLOSER_SECONDS or not out):
@@ -142,13 +166,24 @@ class VerdictWatch:
 
 
 def is_suspicious(evidence: Evidence) -> bool:
-    """Something may be breaking: all anchors of a family, or the router, have missed a probe or two."""
-    groups = (evidence.anchors4, evidence.anchors6, tuple(ping for ping in evidence.routers if ping.ever_answered))
-    return any(group and all(_wavers(ping) for ping in group) for group in groups)
+    """Something may be breaking: most anchors of a family, or the router, have lately missed a probe or two."""
+    groups = (evidence.anchors4, evidence.anchors6, evidence.routers)
+    return any(_most_waver([ping for ping in group if _is_news(ping)]) for group in groups)
 
 
-def _wavers(ping: Ping) -> bool:
-    return ping.missed >= SUSPICIOUS_MISSES or (ping.silent_seconds or 0.0) >= STEP_SECONDS * 2
+def _is_news(ping: Ping) -> bool:
+    """What never answered, or has long been silent, is no suspicion: to ask it more often would tell nothing."""
+    return ping.ever_answered and (ping.silent_seconds or 0.0) < CLOSER_SECONDS
+
+
+def _most_waver(group: list[Ping]) -> bool:
+    wavering = [ping for ping in group if ping.missed >= SUSPICIOUS_MISSES or (ping.silent_seconds or 0.0) >= WAVERING]
+    return bool(group) and len(wavering) * 2 >= len(group)
+
+
+def are_names_known(evidence: Evidence) -> bool:
+    """Whether a resolver has worked, or none does; where there are no resolvers there is nothing to know."""
+    return not evidence.resolvers or any(resolver.ever_worked or resolver.broken for resolver in evidence.resolvers)
 
 
 def only_router_answers(evidence: Evidence) -> bool:
@@ -173,6 +208,16 @@ def age(verdict: Verdict, evidence: Evidence) -> float:
         case "web":
             return max(evidence.sites.failed_last_seconds, default=0.0)
     return 0.0
+
+
+def good_for(ended: Verdict, evidence: Evidence, line_seconds: float) -> float:
+    """For how many seconds what `ended` said has been over: since an anchor answers again, `line_seconds` ago, and
+    names are resolved; 0.0: it has just been seen.
+    """
+    names = max((resolver.working_seconds or 0.0 for resolver in evidence.resolvers), default=0.0)
+    if is_cut(ended):
+        return min(line_seconds, names) if names else line_seconds
+    return names if ended.name == "dns" else 0.0
 
 
 def numbers(evidence: Evidence, snapshot: Snapshot) -> Numbers:

@@ -1,7 +1,8 @@
 """The passive listener: keeps a tap on every watched interface, whatever happens to the interface."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from netvane.common.clock import Clock
 from netvane.common.log import get_logger
@@ -14,17 +15,29 @@ from netvane.raw.tap import ETHERNET, Tap
 log = get_logger("raw.listener")
 
 CHECK_SECONDS = 1.0
+MAX_WATCHES = 64  # beyond which the counters of interfaces that nobody wants any more are forgotten
 
 
 class Listener:
-    """`interfaces` says which to watch and is asked at every check; none means those watched so far."""
+    """`interfaces` says which to watch and is asked at every check; none means those it said last."""
 
     def __init__(self, interfaces: Callable[[], Sequence[str]], feed: Feed, clock: Clock) -> None:
         self._interfaces = interfaces
         self._feed = feed
         self._clock = clock
         self._watches: dict[str, _Watch] = {}
-        self._wanted: Sequence[str] = ()
+        self._told: Sequence[str] = ()
+        self._asked: list[Sequence[str]] = []
+        self._wanted: tuple[str, ...] = ()
+
+    @contextmanager
+    def also(self, interfaces: Sequence[str]) -> Iterator[None]:
+        """Watch these too meanwhile."""
+        self._asked.append(interfaces)
+        try:
+            yield
+        finally:
+            self._asked.remove(interfaces)
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Listen until cancelled; `beat` is called after each check. Raises PermissionError without CAP_NET_RAW."""
@@ -39,17 +52,19 @@ class Listener:
 
     def check(self) -> None:
         """Open, reopen and close taps as interfaces come and go."""
-        self._wanted = self._interfaces() or self._wanted
+        self._told = self._interfaces() or self._told
+        self._wanted = tuple(dict.fromkeys((*self._told, *(name for names in self._asked for name in names))))
         for name in self._wanted:
             if name not in self._watches:
                 self._watches[name] = _Watch(name, self._feed, self._clock)
             self._watches[name].check()
-        for name, watch in self._watches.items():
-            if name not in self._wanted:
-                watch.close()
+        for name in self._watches.keys() - set(self._wanted):
+            self._watches[name].close()
+            if len(self._watches) > MAX_WATCHES:
+                del self._watches[name]
 
     def status(self) -> tuple[InterfaceStatus, ...]:
-        return tuple(self._watches[name].status() for name in self._wanted)
+        return tuple(self._watches[name].status() for name in self._wanted if name in self._watches)
 
 
 class _Watch:

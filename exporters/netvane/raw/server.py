@@ -161,7 +161,7 @@ class Server:
                 if self._feed.subscribers >= MAX_SUBSCRIBERS:
                     raise RefusedError("busy", f"more than {MAX_SUBSCRIBERS} subscribers")
                 log.info("subscribed", peer=peer)
-                with self._feed.subscribe() as subscription:
+                with self._listener.also(request.interfaces), self._feed.subscribe() as subscription:
                     await self._stream(reader, writer, subscription)
                 log.info("unsubscribed", peer=peer)
 

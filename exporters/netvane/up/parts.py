@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from netvane.up import seeing
 from netvane.up.jobs import EXPORTERS, Job
 from netvane.up.part import Address, Part
 from netvane.up.places import Places
@@ -16,14 +17,12 @@ PROGRAMS = {
     "node": ("prometheus-node-exporter", "node_exporter"),
     "alertmanager": ("prometheus-alertmanager", "alertmanager"),
     "prometheus": ("prometheus",),
-    "loki": ("loki",),
-    "grafana": ("grafana", "grafana-server"),
 }
 
 # What rules and dashboards use. Not netclass: it reads /sys/class/net, which in a namespace shows the machine's.
 NODE_COLLECTORS = (
     *("cpu", "diskstats", "filesystem", "hwmon", "loadavg", "meminfo", "netdev", "pressure", "stat", "thermal_zone"),
-    *("time", "timex", "uname", "vmstat"),
+    *("time", "timex", "uname", "vmstat", "wifi"),
 )
 
 
@@ -39,9 +38,19 @@ class Plan:
     log_level: str
     log_format: str
     flows_off: str | None = None  # why there is nothing to capture
+    loki_url: str | None = None  # as configured
 
     def parts(self) -> list[Part]:
-        return [self._raw(), *(self._exporter(job) for job in EXPORTERS), *self._servers()]
+        loki = seeing.loki(self.places, self.up, self._server_log_level, self.loki_url)
+        # Where the file names no Loki, events go to the one that runs here.
+        ship = (f"--loki.url={loki.shows}",) if loki.off is None and self.loki_url is None else ()
+        return [
+            self._raw(),
+            *(self._exporter(job, ship) for job in EXPORTERS),
+            *self._servers(),
+            loki,
+            seeing.grafana(self.places, self.up, self.loki_url),
+        ]
 
     def _raw(self) -> Part:
         if not self.is_root:
@@ -57,7 +66,7 @@ class Plan:
             shows="path traces, sweeps, passive listener",
         )
 
-    def _exporter(self, job: Job) -> Part:
+    def _exporter(self, job: Job, ship: tuple[str, ...]) -> Part:
         if job.capabilities and not self.is_root:
             return Part(name=job.name, off="needs root, to hand it CAP_NET_RAW")
         if job.name == "flows" and self.flows_off is not None:
@@ -71,6 +80,7 @@ class Plan:
                 f"--web.listen-address={job.address}",
                 f"--storage.data-dir={self.places.data}",
                 f"--storage.run-dir={self.places.run}",
+                *ship,
             ),
             directory=self.places.data / job.name,
             capabilities=job.capabilities,
@@ -84,9 +94,12 @@ class Plan:
         program = (sys.executable, "-P", "-m", "netvane.cli", name)
         return (*program, f"--log.level={self.log_level}", f"--log.format={self.log_format}")
 
+    @property
+    def _server_log_level(self) -> str:
+        return "warn" if self.log_level == "warning" else self.log_level
+
     def _servers(self) -> list[Part]:
-        level = "warn" if self.log_level == "warning" else self.log_level
-        log = (f"--log.level={level}", f"--log.format={self.log_format}")
+        log = (f"--log.level={self._server_log_level}", f"--log.format={self.log_format}")
         data, rendered = self.places.data, self.places.rendered
         return [
             self._server(
@@ -121,7 +134,6 @@ class Plan:
                 ),
                 reloads=True,
             ),
-            *(self._later(name) for name in ("loki", "grafana")),
         ]
 
     def _server(
@@ -152,10 +164,6 @@ class Plan:
             shows=f"http://{address.near}/{page}",
             is_page=not page,
         )
-
-    def _later(self, name: str) -> Part:
-        missing = find_program(name) is None
-        return Part(name=name, off=_missing(name) if missing else "comes with a later release of Netvane")
 
 
 def find_program(part: str) -> str | None:

@@ -3,6 +3,7 @@
     DATA/             root's, 0755           RUN/            root's, its group netvane may add to it (1775)
     DATA/up.lock      root's                 RUN/up/         root's, readable for netvane: what `up` writes
     DATA/<part>/      netvane's, 0700        RUN/*.sock, *.json   the parts' own
+    DATA/grafana.password   netvane's, 0600
 
 Root writes only where nobody else can: otherwise a part that was taken over could put a symbolic link there and have
 root overwrite another file. Without root all of it belongs to whoever runs `up`, 0700.
@@ -10,6 +11,7 @@ root overwrite another file. Without root all of it belongs to whoever runs `up`
 
 import fcntl
 import os
+import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import NamedTuple
 from netvane.common.settings import Storage
 from netvane.up.privileges import Identity, can
 
+PASSWORD_BYTES = 18
 LONGEST_SOCKET_PATH = 107  # sun_path of unix(7) without its final zero byte
 
 
@@ -40,6 +43,11 @@ class Places(NamedTuple):
     @property
     def rendered(self) -> Path:
         return self.own / "rendered"
+
+    @property
+    def grafana_password(self) -> Path:
+        """Of the user `admin`; beside Grafana's own directory, where only root can put a file."""
+        return self.data / "grafana.password"
 
     @property
     def configuration(self) -> Path:
@@ -118,6 +126,20 @@ def make_state(directories: Iterable[Path], who: Identity | None) -> None:
         if not can(who, "-w", path):
             user = f"the user {who.name}" if who else "you"
             raise UpError(f"{path} cannot be written by {user} (each directory above it has to be open to enter)")
+
+
+def make_password(path: Path, who: Identity | None) -> None:
+    """A password that nobody else has, in a file for the parts' user only; one that is there stays. Raises OSError."""
+    if path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+        if who is not None:
+            os.fchown(descriptor, who.uid, who.gid)
+    temporary.replace(path)
 
 
 def write_for_parts(path: Path, content: bytes, who: Identity | None) -> None:

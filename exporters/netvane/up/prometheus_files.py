@@ -13,10 +13,16 @@ from netvane.common.config import Duration
 from netvane.up.jobs import Job
 from netvane.up.promunits import parse_prometheus_duration, prometheus_duration
 from netvane.up.rendered_files import File, yaml_file
-from netvane.up.settings import Alerts
+from netvane.up.settings import Alerts, RemoteWrite
+
+# What goes to a central store: recording rules (the only names with a colon) and what tells whether a site works. A few
+# hundred series a site; all else stays at home.
+_SENT = ".+:.+|ALERTS|netvane_verdict|up"
 
 
-def prometheus_yml(directory: Path, site: str, jobs: tuple[Job, ...], alertmanager: str) -> File:
+def prometheus_yml(
+    directory: Path, site: str, jobs: tuple[Job, ...], alertmanager: str, remote_write: RemoteWrite | None = None
+) -> File:
     """prometheus.yml from its template; `alertmanager` is HOST:PORT."""
     config = yaml.safe_load((assets.path("prometheus") / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"]["external_labels"]["site"] = site
@@ -31,7 +37,25 @@ def prometheus_yml(directory: Path, site: str, jobs: tuple[Job, ...], alertmanag
         }
         for job in jobs
     ]
+    if remote_write is not None:
+        config["remote_write"] = [_remote_write(remote_write)]
     return yaml_file("prometheus.yml", config, "netvane.yml")
+
+
+def _remote_write(store: RemoteWrite) -> dict[str, Any]:
+    """The password stays in its file, which Prometheus reads itself."""
+    config: dict[str, Any] = {
+        "name": "central",
+        "url": store.url,
+        "write_relabel_configs": [{"source_labels": ["__name__"], "regex": _SENT, "action": "keep"}],
+    }
+    if store.tenant is not None:
+        config["headers"] = {"X-Scope-OrgID": store.tenant}
+    if store.username is not None:
+        config["basic_auth"] = {"username": store.username, "password_file": str(store.password_file)}
+    if store.ca_file is not None:
+        config["tls_config"] = {"ca_file": str(store.ca_file)}
+    return config
 
 
 def target_files(site: str, jobs: tuple[Job, ...]) -> list[File]:
@@ -67,32 +91,38 @@ def thresholds(alerts: Alerts) -> dict[str, float]:
 
 
 def rule_files(time_scale: float, alerts: Alerts, prometheus: str) -> list[File]:
-    """The recording rules and alerts of prometheus/; `prometheus` is HOST:PORT.
+    """The recording rules and alerts of prometheus/; `prometheus` is HOST:PORT."""
+    return [
+        yaml_file(name, {"groups": rule_groups(source, time_scale, alerts, prometheus)}, f"prometheus/{name}")
+        for source in sorted(assets.path("prometheus").glob("*/*.yml"))
+        for name in [f"{source.parent.name}/{source.name}"]
+    ]
 
-    `for` and `keep_firing_for` are multiplied by `time_scale`, and the addresses in annotations made complete.
+
+def rule_groups(source: Path, time_scale: float, alerts: Alerts, pages: str) -> list[dict[str, Any]]:
+    """The groups of a file of rules, Prometheus's or Loki's.
+
+    `for` and `keep_firing_for` are multiplied by `time_scale`, and the addresses in annotations made complete; `pages`
+    is the HOST:PORT that has the dashboards.
     """
-    files = []
-    for source in sorted(assets.path("prometheus").glob("*/*.yml")):
-        name = f"{source.parent.name}/{source.name}"
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-        for rule in (rule for group in content["groups"] for rule in group["rules"]):
-            for key in ("for", "keep_firing_for"):
-                if key in rule:
-                    rule[key] = prometheus_duration(parse_prometheus_duration(str(rule[key])) * time_scale)
-            if "alert" in rule:
-                _complete_addresses(rule["annotations"], alerts, prometheus)
-        files.append(yaml_file(name, content, f"prometheus/{name}"))
-    return files
+    groups: list[dict[str, Any]] = yaml.safe_load(source.read_text(encoding="utf-8"))["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        for key in ("for", "keep_firing_for"):
+            if key in rule:
+                rule[key] = prometheus_duration(parse_prometheus_duration(str(rule[key])) * time_scale)
+        if "alert" in rule:
+            _complete_addresses(rule["annotations"], alerts, pages)
+    return groups
 
 
-def _complete_addresses(annotations: dict[str, Any], alerts: Alerts, prometheus: str) -> None:
+def _complete_addresses(annotations: dict[str, Any], alerts: Alerts, pages: str) -> None:
     """Runbooks are on this machine, where they can be read without the Internet, unless their place on a web is set."""
     runbook = Path(annotations["runbook_url"])
     if alerts.runbooks_url is None:
         annotations["runbook_url"] = assets.path(str(runbook)).as_uri()
     else:
         annotations["runbook_url"] = f"{alerts.runbooks_url.rstrip('/')}/{runbook.name}"
-    annotations["dashboard_url"] = f"http://{prometheus}{annotations['dashboard_url']}"
+    annotations["dashboard_url"] = f"http://{pages}{annotations['dashboard_url']}"
 
 
 def glob_literal(path: Path) -> str:

@@ -1,6 +1,7 @@
-"""`netvane render`: from netvane.yml to the files that Prometheus and Alertmanager start with.
+"""`netvane render`: from netvane.yml to the files that Prometheus, Alertmanager and Loki start with.
 
-    DIR/prometheus.yml, targets/<job>.json, rules/*.yml, alerts/*.yml, alertmanager.yml (0600), templates/*.tmpl
+    DIR/prometheus.yml, targets/<job>.json, rules/*.yml, alerts/*.yml, alertmanager.yml (0600), templates/*.tmpl,
+    loki.yml, loki-rules/fake/*.yml
 
 All paths in them are absolute. Secrets are in alertmanager.yml and nowhere else.
 """
@@ -10,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from netvane.common.config import ConfigError, Document
-from netvane.common.settings import site_of
-from netvane.up import alertmanager_file, prometheus_files, rendered_files
-from netvane.up.jobs import Job, all_jobs
+from netvane.common.settings import site_of, storage_of
+from netvane.up import alertmanager_file, loki_files, prometheus_files, rendered_files
+from netvane.up.jobs import Job, all_jobs, reachable
 from netvane.up.settings import Alerts, Notify, Up
 
 
@@ -24,12 +25,14 @@ class RenderOptions:
     `targets`: job -> HOST:PORT, where an exporter is not at its usual address.
     `without`: jobs that do not run here; what is not scraped is not reported as down.
     `inline_secrets`: for an Alertmanager whose user cannot read the password files.
+    `data_dir`: where Loki keeps its own directory, if not in that of netvane.yml.
     """
 
     time_scale: float = 1.0
     targets: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     inline_secrets: bool = False
+    data_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +62,20 @@ def render(document: Document, directory: Path, options: RenderOptions | None = 
     site = site_of(document)
     notify = document.section("notify", Notify)
     alerts = document.section("alerts", Alerts)
-    jobs = _jobs(document.section("up", Up), options)
+    up = document.section("up", Up)
+    jobs = _jobs(up, options)
     address = {job.name: job.address for job in jobs}
+    loki_dir = storage_of(document, options.data_dir, None).data_dir / "loki"
     scraped = tuple(job for job in jobs if job.name not in options.without)
     files = [
-        prometheus_files.prometheus_yml(directory, site, scraped, address["alertmanager"]),
+        prometheus_files.prometheus_yml(directory, site, scraped, address["alertmanager"], up.remote_write),
         *prometheus_files.target_files(site, scraped),
         prometheus_files.threshold_file(alerts),
         *prometheus_files.rule_files(options.time_scale, alerts, address["prometheus"]),
         *alertmanager_file.template_files(),
         alertmanager_file.alertmanager_yml(directory, notify, inline_secrets=options.inline_secrets),
+        loki_files.loki_yml(directory, loki_dir, address["alertmanager"]),
+        *loki_files.rule_files(options.time_scale, alerts, reachable(up.grafana_listen)),
     ]
     changed, removed = rendered_files.write(directory, files)
     return Rendered(changed, removed, alertmanager_file.receivers_of(notify))

@@ -15,7 +15,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="netvane render",
         allow_abbrev=False,
-        description="Write the configuration of Prometheus and Alertmanager into DIR.",
+        description="Write the configuration of Prometheus, Alertmanager and Loki into DIR.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--config.file", dest="config_file", type=Path, metavar="FILE", help="netvane.yml")

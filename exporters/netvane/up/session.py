@@ -119,17 +119,23 @@ class Session:
             log_level=self._options.log_level,
             log_format=self._options.log_format,
             flows_off=_flows_off(document.section("flows", FlowsSettings)),
+            loki_url=document.section("loki", settings.Loki).url,
         )
         parts = plan.parts()
         jobs = {job.name for job in all_jobs(plan.up)}
         absent = frozenset(part.name for part in parts if part.off is not None and part.name in jobs)
-        rendering = RenderOptions(time_scale=self._options.time_scale, without=absent, inline_secrets=True)
+        rendering = RenderOptions(
+            time_scale=self._options.time_scale, without=absent, inline_secrets=True, data_dir=self._places.data
+        )
         try:
             rendered = render(document, self._places.rendered, rendering)
             if self._who is not None:  # the only file there that is not for everybody
                 os.chown(self._places.rendered / "alertmanager.yml", self._who.uid, self._who.gid)
             if document.file is not None:
                 places.write_for_parts(self._places.configuration, document.file.read_bytes(), self._who)
+            if any(part.name == "grafana" and part.off is None for part in parts):
+                places.make_password(self._places.grafana_password, self._who)
+                self._say("grafana", f"log in as admin with the password in {self._places.grafana_password}")
         except OSError as error:
             raise UpError(f"{error.filename or self._places.own}: {error.strerror or error}") from error
         self._note = rendered.note

@@ -105,25 +105,52 @@ class Alerts(Section, frozen=True):
     disk_full_within: Duration = Duration(4 * 86400)
     dhcp_pool_used_ratio: Ratio = 0.9
     events_unshipped: Duration = Duration(3600)
+    backup_age: Duration = Duration(3 * 86400)
+    watched_names_file: Path | None = None
     runbooks_url: str | None = None
 
     def problem(self) -> tuple[str, str] | None:
+        if self.watched_names_file is not None and not self.watched_names_file.is_absolute():
+            return "watched_names_file", f"expected an absolute path, got {str(self.watched_names_file)!r}"
         if self.runbooks_url is not None and not _URL.fullmatch(self.runbooks_url):
             return "runbooks_url", f"expected http://… or https://…, got {self.runbooks_url!r}"
         return None
 
 
+class RemoteWrite(Section, frozen=True):
+    """A central store of several sites that takes Prometheus's remote write, or an agent with a queue before it."""
+
+    url: str | None = None
+    tenant: str | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+
+    def problem(self) -> tuple[str, str] | None:
+        if self.url is None or not _URL.fullmatch(self.url):
+            return "url", f"expected http://… or https://…, got {'nothing' if self.url is None else repr(self.url)}"
+        if self.tenant is not None and not re.fullmatch(r"[\w.!*'()-]{1,150}", self.tenant, re.ASCII):
+            return "tenant", f"expected letters, digits and any of !-_.*'(), got {self.tenant!r}"
+        if self.ca_file is not None and not self.ca_file.is_absolute():
+            return "ca_file", f"expected an absolute path, got {str(self.ca_file)!r}"
+        return _credentials_problem(self.username, self.password_file)
+
+
 class Up(Section, frozen=True):
-    """Prometheus, Alertmanager and node exporter as `netvane up` and the deployment run them."""
+    """What `netvane up` and the deployment run around the exporters."""
 
     prometheus_listen: str = "127.0.0.1:9090"
     alertmanager_listen: str = "127.0.0.1:9093"
     node_exporter_listen: str = "127.0.0.1:9100"
+    loki_listen: str = "127.0.0.1:3100"
+    grafana_listen: str = "127.0.0.1:3000"
     retention_time: Duration = Duration(400 * 86400)
     retention_size: Size = Size(16_000_000_000)
+    remote_write: RemoteWrite | None = None
 
     def problem(self) -> tuple[str, str] | None:
-        for key in ("prometheus_listen", "alertmanager_listen", "node_exporter_listen"):
+        for part in ("prometheus", "alertmanager", "node_exporter", "loki", "grafana"):
+            key = f"{part}_listen"
             if not is_host_port(getattr(self, key)):
                 return key, f"expected HOST:PORT, got {getattr(self, key)!r}"
         if self.retention_time < 86400:

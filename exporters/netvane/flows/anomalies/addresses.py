@@ -10,8 +10,6 @@ from netvane.flows.anomalies.learned import MAX_VALUES, Memory, Values
 from netvane.flows.anomalies.limits import Limits
 from netvane.flows.anomalies.records import DeviceTick, Finding, Home, Tick, is_group
 
-# The list of leases comes a little after the lease.
-GRACE_NS = 180 * NANOSECONDS
 MAX_WAITING = 1_024
 
 _ULA = ipaddress.IPv6Network("fc00::/7")  # RFC 4193: anybody may make up a prefix for the house
@@ -38,7 +36,7 @@ class Addresses:
         self,
         device: DeviceTick,
         address: str,
-        leases: frozenset[tuple[str, str]],
+        leases: frozenset[tuple[str | None, str]],
         now: int,
         *,
         memory: Memory,
@@ -48,11 +46,11 @@ class Addresses:
         known = memory.device(device.mac, now).values.setdefault("unleased_address", Values()).known
         if address in known:
             return
-        leased = (device.mac, address) in leases
+        leased = (device.mac, address) in leases or (None, address) in leases
         if leased or now - memory.since < limits.learning_ns:
             self._waiting.pop((device.mac, address), None)
         elif len(self._waiting) < MAX_WAITING or (device.mac, address) in self._waiting:
-            if now - self._waiting.setdefault((device.mac, address), now) < GRACE_NS:
+            if now - self._waiting.setdefault((device.mac, address), now) < limits.lease_grace * NANOSECONDS:
                 return
             del self._waiting[device.mac, address]
             yield _unleased(device, address, leases)
@@ -93,7 +91,7 @@ def _off_network(device: DeviceTick, address: str, prefixes: tuple[str, ...]) ->
     )
 
 
-def _unleased(device: DeviceTick, address: str, leases: frozenset[tuple[str, str]]) -> Finding:
+def _unleased(device: DeviceTick, address: str, leases: frozenset[tuple[str | None, str]]) -> Finding:
     others = sum(leased == address for _, leased in leases)
     return Finding(
         kind="unleased_address",

@@ -7,7 +7,7 @@ from netvane.flows.anomalies.addresses import Addresses
 from netvane.flows.anomalies.beacons import beacons
 from netvane.flows.anomalies.bypass import bypasses
 from netvane.flows.anomalies.episodes import Episodes
-from netvane.flows.anomalies.floods import floods
+from netvane.flows.anomalies.floods import Floods
 from netvane.flows.anomalies.learned import Memory, dump
 from netvane.flows.anomalies.limits import HOUR, Limits
 from netvane.flows.anomalies.novelty import news
@@ -42,6 +42,7 @@ class Detector:
         self._limits = limits
         self._episodes = Episodes(memory.episodes)
         self._surges = Surges(memory.surge)
+        self._floods = Floods()
         self._scans = Scans()
         self._tunnels = Tunnels()
         self._addresses = Addresses()
@@ -77,7 +78,7 @@ class Detector:
     def _candidates(self, tick: Tick, home: Home) -> Iterator[Finding]:
         limits, memory = self._limits, self._memory
         findings = [
-            *floods(tick, home, limits),
+            *self._floods.feed(tick, home, limits),
             *self._scans.feed(tick, home, limits),
             *self._tunnels.feed(tick, home, limits),
         ]

@@ -77,13 +77,13 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the network at the moment.
 
     `prefixes` are the local ones; for a family without any, no source address is off the network. `leases` are pairs
-    of MAC and address, None while the lease file or snapshot is not readable. `routers` and `resolvers` are addresses
+    of MAC (None: any) and address, None while not all of them are known. `routers` and `resolvers` are addresses
     that the network itself names; without any resolver nothing is a bypass. Devices in `exempt` (routers, this
     machine with its sweeps) are not judged.
     """
 
     prefixes: tuple[str, ...] = ()
-    leases: frozenset[tuple[str, str]] | None = None
+    leases: frozenset[tuple[str | None, str]] | None = None
     routers: frozenset[str] = frozenset()
     resolvers: frozenset[str] = frozenset()
     exempt: frozenset[str] = frozenset()

@@ -10,12 +10,12 @@ FORGET = 0.999
 
 def upload(device: DeviceTick, memory: DeviceMemory, now: int, limits: Limits) -> Finding | None:
     """Count this tick's upload; to be called before `memory.tick`, which turns the hour."""
-    limit = max(limits.upload_factor * memory.upload_peak, limits.upload_min_bytes)
+    limit = _limit(memory, limits)
     if now // HOUR != memory.hour:
         # What was too much is learned as the limit: a new habit is told once or twice, then it is one.
         memory.upload_peak = max(min(memory.upload, limit), memory.upload_peak * FORGET)
         memory.upload = 0
-        limit = max(limits.upload_factor * memory.upload_peak, limits.upload_min_bytes)
+        limit = _limit(memory, limits)
     memory.upload += device.wan_tx_bytes
     if memory.upload <= limit or not memory.is_learned(now, limits):
         return None
@@ -32,3 +32,8 @@ def upload(device: DeviceTick, memory: DeviceMemory, now: int, limits: Limits) -
         detail=f"has sent {memory.upload / 1e6:.0f} MB to the Internet since the full hour",
         address=next(iter(device.addresses), None),
     )
+
+
+def _limit(memory: DeviceMemory, limits: Limits) -> float:
+    """Bytes an hour."""
+    return max(limits.upload_factor * memory.upload_peak, float(limits.upload_min_bytes))

@@ -1,0 +1,131 @@
+"""What a home with fifty devices costs: series, samples, bytes on the disk and bytes written, by part.
+
+Every gadget speaks every packet class both ways, which none does, so that the series are the most there can be. Loki
+and Grafana are not part of it: no binary of theirs can be had where this is run.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests import frames
+from tests.lab.home import MON_MAC, Home
+from tests.lab.household import send_frames
+from tests.lab.internet_settings import latency_settings
+from tests.lab.prometheus import PORT, Prometheus, hurried_prometheus, netvane_up
+from tests.lab.wait import eventually
+
+GADGETS = 50
+# Four times as fast as in earnest, so that a block is an hour of samples after a quarter of one.
+HURRY = 4
+PACE = {"5s": "1250ms", "15s": "3750ms", "60s": "15s", "1m": "15s", "5m": "75s"}
+WARM_UP_SECONDS = 60
+MEASURED_SECONDS = 600
+YEAR_SECONDS = 365 * 86_400
+# A block of two hours is joined with others six times until it is as long as it gets: 6, 18, 54, 162, 486 h, 31 d.
+WRITES_OF_A_SAMPLE = 7
+
+
+def run() -> dict[str, Any]:
+    settings = {
+        "latency": latency_settings(),
+        "flows": {"interfaces": ["eth0"]},
+        "hosts": {"interval": "30s"},
+    }
+    with (
+        Home(gadgets=GADGETS) as home,
+        netvane_up(home, settings) as (up, configuration),
+        hurried_prometheus(home, configuration, PACE, ["--web.enable-admin-api"]) as asked,
+    ):
+        eventually(lambda: asked.holds("netvane_first_sweep_timestamp_seconds > 0"), within=120, what="a sweep")
+        _speak(home, WARM_UP_SECONDS)
+        before = dict(_written(up.pid))
+        _speak(home, MEASURED_SECONDS)
+        after = dict(_written(up.pid))
+        return {**_metrics(asked), **_writes(before, after), "rss_mb": _memory(up.pid)}
+
+
+def _speak(home: Home, seconds: float) -> None:
+    """Frames of all kinds between each gadget and this machine, every ten seconds."""
+    mon = bytes.fromhex(MON_MAC.replace(":", ""))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for gadget in home.gadgets:
+            mac = bytes.fromhex(gadget.mac.replace(":", ""))
+            send_frames(home.mon, *(mac + mon + frame[12:] for frame in frames.samples()))
+            send_frames(gadget.ns, *(mon + mac + frame[12:] for frame in frames.samples()))
+        time.sleep(max(0.0, min(10.0, end - time.monotonic())))
+
+
+def _metrics(asked: Prometheus) -> dict[str, Any]:
+    by_job = {s["metric"]["job"]: float(s["value"][1]) for s in asked.query("sum by (job) (scrape_samples_scraped)")}
+    # Of `netvane up`'s own Prometheus, which goes at its usual pace.
+    samples = asked.number("sum(rate(prometheus_tsdb_head_samples_appended_total[5m]))")
+    recorded = len(asked.query('{__name__=~".+:.+"}'))
+    series = asked.number("max(prometheus_tsdb_head_series)")
+    bytes_a_sample = _bytes_a_sample(asked)
+    return {
+        "series_by_job": by_job,
+        "series_recorded": recorded,
+        "series": series,
+        "samples_a_second": round(samples, 1),
+        "bytes_a_sample": round(bytes_a_sample, 2),
+        "disk_gb_a_year": round(samples * YEAR_SECONDS * bytes_a_sample / 1e9, 2),
+        "compaction_mb_a_day": round(samples * 86_400 * bytes_a_sample * WRITES_OF_A_SAMPLE / 1e6),
+        "goal": "fewer than 15,000 series; 12 GB a year",
+    }
+
+
+def _bytes_a_sample(asked: Prometheus) -> float:
+    """Of a block that Prometheus makes of what it has in memory: chunks and index."""
+    samples = _own_samples(asked)
+    url = f"http://127.0.0.1:{PORT}/api/v1/admin/tsdb/snapshot"
+    asked.namespace.http(url, method="POST", body=b"", timeout=60)
+    (snapshot,) = (asked.directory / "snapshots").iterdir()
+    return sum(file.stat().st_size for file in snapshot.rglob("*") if file.is_file()) / samples
+
+
+def _own_samples(asked: Prometheus) -> float:
+    """The counter of this Prometheus itself, which nobody scrapes."""
+    text = asked.namespace.http(f"http://127.0.0.1:{PORT}/metrics").text
+    name = "prometheus_tsdb_head_samples_appended_total"
+    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(name))
+
+
+def _processes(pid: int) -> Iterator[int]:
+    """A process and all that came of it."""
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from _processes(int(child))
+
+
+def _name(pid: int) -> str:
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    if "netvane.cli" in words:
+        return words[words.index("netvane.cli") + 1]
+    return Path(words[0]).name
+
+
+def _written(pid: int) -> Iterator[tuple[str, int]]:
+    """Part -> bytes that it had the kernel write so far (proc(5), write_bytes)."""
+    for one in _processes(pid):
+        fields = dict(line.split(": ") for line in Path(f"/proc/{one}/io").read_text().splitlines())
+        yield _name(one), int(fields["write_bytes"])
+
+
+def _writes(before: dict[str, int], after: dict[str, int]) -> dict[str, Any]:
+    days = MEASURED_SECONDS / 86_400
+    return {
+        "written_mb_a_day": {
+            name: round((written - before[name]) / days / 1e6, 1) for name, written in after.items() if name in before
+        }
+    }
+
+
+def _memory(pid: int) -> dict[str, float]:
+    found = {}
+    for one in _processes(pid):
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{one}/status").read_text().splitlines())
+        found[_name(one)] = round(int(status["VmRSS"].split()[0]) / 1024, 1)
+    return found

@@ -1,0 +1,3 @@
+from tests.lab.conftest import rack
+
+__all__ = ["rack"]

@@ -1,0 +1,93 @@
+"""Root file systems of Debian for the booted targets: made once by mmdebstrap, then only read."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.lab.processes import ROOT
+
+CACHE = Path("/var/cache/netvane/deploy")
+# What Raspberry Pi OS Lite has as well; nothing that the playbook installs.
+PACKAGES = (
+    *("ca-certificates", "dbus", "iproute2", "iputils-ping", "openssh-server", "procps", "python3", "sudo"),
+    *("systemd", "systemd-sysv"),
+)
+# What a container has no use for, and what would wait for hardware.
+MASKED = ("getty.target", "systemd-modules-load.service", "systemd-networkd-wait-online.service")
+PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+
+
+def rootfs(suite: str) -> Path:
+    """The root file system of `suite`, made if it is not cached yet. Raises subprocess.CalledProcessError."""
+    recipe = repr((suite, mirror(), PACKAGES, MASKED, apt_options()))
+    path = CACHE / f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    if path.is_dir():
+        return path
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{suite}-", dir=CACHE) as place:
+        root = Path(place) / "root"
+        subprocess.run(
+            [
+                *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
+                *(f"--aptopt={option}" for option in apt_options()),
+                *(suite, str(root), mirror()),
+            ],
+            check=True,
+        )
+        for unit in MASKED:
+            (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+        root.chmod(0o755)
+        root.rename(path)
+    return path
+
+
+def mirror() -> str:
+    """Where this machine gets Debian itself from: the first http URI of its apt configuration."""
+    done = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line in done.stdout.splitlines():
+        uri, release, component = line.split()
+        if component == "main" and re.fullmatch(r"bookworm|trixie", release):
+            return uri.rstrip("/")
+    raise LookupError("no mirror of Debian's main component in this machine's apt configuration")
+
+
+def apt_options() -> list[str]:
+    """This machine's own settings about how old a mirror may be."""
+    done = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if re.match(r"Acquire::(Check-Valid-Until|Check-Date) ", line)]
+
+
+def mirror_hosts() -> frozenset[str]:
+    return frozenset({urlsplit(mirror()).hostname or ""})
+
+
+def wheelhouse(suite: str) -> Path:
+    """The wheels of requirements.lock for the suite's Python, downloaded by this machine's pip if not cached yet."""
+    lock = ROOT / "requirements.lock"
+    version = PYTHON[suite]
+    path = CACHE / f"wheels-{version}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    if path.is_dir():
+        return path
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".wheels-", dir=CACHE) as place:
+        platforms = [f"--platform=manylinux_{glibc}_x86_64" for glibc in ("2_17", "2_26", "2_27", "2_28", "2_34")]
+        python = [f"--python-version={version}", "--implementation=cp", f"--abi=cp{version.replace('.', '')}"]
+        subprocess.run(
+            [
+                *(shutil.which("python3") or "python3", "-m", "pip", "download", "--quiet", "--no-deps"),
+                *("--only-binary=:all:", "--require-hashes", f"--requirement={lock}", f"--dest={place}/wheels"),
+                *(*python, "--abi=abi3", "--abi=none", "--platform=manylinux2014_x86_64", "--platform=any", *platforms),
+            ],
+            check=True,
+        )
+        (Path(place) / "wheels").rename(path)
+    return path
