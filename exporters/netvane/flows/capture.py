@@ -29,6 +29,7 @@ DRAIN_SECONDS = 2.0
 LOOK_SECONDS = 0.1
 SHORTEST_SECONDS = 0.02
 LOOK_PART = 8  # more than 1/8 of a ring used: drain at once, and sleep less
+LOOK_PART_NAMES = 2
 NAMES_A_SECOND = 2_000  # a home of 50 devices has some 20
 INTERFACE_SECONDS = 1.0
 EXPIRE_SECONDS = 20.0
@@ -75,7 +76,7 @@ class Port:
         ring, names = self.ring, self.names
         if ring is None or names is None:
             return False
-        few = names.slots // LOOK_PART
+        few = names.slots // LOOK_PART_NAMES
         return ring.is_used(ring.slots // LOOK_PART) or (self.names_allowed >= few and names.is_used(few))
 
     def allow_names(self, now: float) -> int:
