@@ -58,9 +58,10 @@ class _Packets(NamedTuple):
 class _Buffer:
     """A file's bytes, `start` to `end`, with room around them for Batch's LEAD and TAIL."""
 
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, file: FileIO, size: int) -> None:
         self._file = file
-        self.bytes = bytearray(LEAD + CHUNK + TAIL)
+        self.size = size
+        self.bytes = bytearray(LEAD + size + TAIL)
         self.start = self.end = LEAD
 
     def fill(self) -> bool:
@@ -70,8 +71,8 @@ class _Buffer:
         self.start, self.end = LEAD, LEAD + left
         before = self.end
         with memoryview(self.bytes) as view:
-            while self.end < LEAD + CHUNK:
-                got = self._file.readinto(view[self.end : LEAD + CHUNK])
+            while self.end < LEAD + self.size:
+                got = self._file.readinto(view[self.end : LEAD + self.size])
                 if not got:
                     break
                 self.end += got
@@ -84,11 +85,11 @@ class _Buffer:
 class CaptureFile:
     """`problem` says, once all batches were taken, why the file was not read to its end; None where it was."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises CaptureFileError."""
+    def __init__(self, path: Path, chunk: int = CHUNK) -> None:
+        """`chunk`: bytes in memory at a time, at least CHUNK. Raises CaptureFileError."""
         try:
             self._file = path.open("rb", buffering=0)
-            self._buffer = _Buffer(self._file)
+            self._buffer = _Buffer(self._file, chunk)
             self._buffer.fill()
         except OSError as error:
             raise CaptureFileError(f"{path}: {error.strerror}") from error
