@@ -20,7 +20,8 @@ SOURCES := $(shell find exporters grafana/dashboards grafana/grafana.ini grafana
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 
-# Debian's npm does not go together with another maker's Node.js, which brings its own.
+# Debian's do not go together with those of another maker: Node.js brings its own npm, Docker its own containerd.
+DOCKER_PACKAGES := $(shell command -v dockerd >/dev/null || echo tools/packages-docker.txt)
 NODE_PACKAGES := $(shell command -v npm >/dev/null || echo tools/packages-node.txt)
 
 .PHONY: help setup up run demo test test-lab test-deploy deploy check bench dashboards lock clean packages test-packages \
@@ -80,7 +81,7 @@ test-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt $(NODE_PACKAGES)
 
 deploy-packages:
-	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt $(NODE_PACKAGES) $(DOCKER_PACKAGES)
 
 bench-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt $(NODE_PACKAGES)

@@ -19,4 +19,4 @@ cd ansible
 for playbook in *.yml; do
     ansible-playbook -i inventory/three-sites --syntax-check "$playbook" >"$rendered/syntax"
 done
-ansible-lint --nocolor --quiet
+ansible-lint --nocolor -q

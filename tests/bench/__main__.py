@@ -9,7 +9,20 @@ import platform
 import sys
 from importlib import import_module
 
-BENCHES = ("rtt", "targets", "shipper", "probes", "verdict", "hosts", "dhcp", "flows", "dashboards", "footprint")
+BENCHES = (
+    "rtt",
+    "targets",
+    "shipper",
+    "probes",
+    "verdict",
+    "hosts",
+    "dhcp",
+    "flows",
+    "names",
+    "ask",
+    "dashboards",
+    "footprint",
+)
 
 
 def main(names: list[str]) -> int:

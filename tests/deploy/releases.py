@@ -4,11 +4,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from tests.lab.processes import ROOT
-
-PARTS = ("exporters", "prometheus", "docs", "netvane.example.yml", "pyproject.toml", "README.md", "LICENSE")
 
 
 def newer(place: Path, version: str) -> Path:
@@ -36,13 +35,15 @@ def main(argv: list[str]) -> int:
 
 def _copy(place: Path, version: str) -> Path:
     place.mkdir(parents=True)
-    for name in PARTS:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, place / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, place / name)
     project = place / "pyproject.toml"
+    shutil.copy(ROOT / project.name, project)
+    wheel = tomllib.loads(project.read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for name in ("exporters", "README.md", "LICENSE", *wheel["force-include"]):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, place / name)
     text, count = re.subn(r'^version = ".*"$', f'version = "{version}"', project.read_text(), flags=re.MULTILINE)
     assert count == 1
     project.write_text(text)

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.lab.wait import eventually
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(900)]
 
-SETTINGS = {"netvane_site": "lab", "netvane_config": {"latency": latency_settings()}}
+SETTINGS: dict[str, Any] = {"netvane_site": "lab", "netvane_config": {"latency": latency_settings()}}
 
 
 def test_a_new_machine_knows_what_the_old_one_knew(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_a_new_machine_knows_what_the_old_one_knew(tmp_path: Path) -> None:
             units = "netvane-latency netvane-hosts netvane-dhcp netvane-prometheus netvane-alertmanager"
             assert new.run(f"systemctl is-active {units}").stdout.split() == ["active"] * 5
             assert "Lamp of the hall" in new.run("netvane devices list").stdout
-            assert new.query(f"up{{job='hosts'}} @ {seen:.0f}")
+            assert new.query(f"up{{job='hosts'}} @ {seen:.3f}")
             assert new.run("ls -A /var/lib/netvane | grep partial", check=False).stdout == ""
             played = new.play("site.yml", **SETTINGS)
             assert "failed=0" in played

@@ -85,12 +85,13 @@ def hurried_prometheus(
 
 
 @contextmanager
-def netvane_up(home: Home, settings: dict[str, Any]) -> Iterator[tuple[Process, Path]]:
-    """All parts in the machine `mon`; with them their netvane.yml."""
-    configuration = home.rack.directory / "netvane.yml"
+def netvane_up(home: Home, settings: dict[str, Any], *, run_dir: Path | None = None) -> Iterator[tuple[Process, Path]]:
+    """All parts in the machine `mon`; with them their netvane.yml. `run_dir`: by default beside their data."""
+    place = home.rack.directory
+    configuration = place / "netvane.yml"
     configuration.write_text(json.dumps(settings))  # JSON is YAML
     command = [sys.executable, "-m", "netvane.cli", "up", "--netns", home.mon.name, "--time-scale=0.1"]
-    places = [f"--storage.{kind}-dir={home.rack.directory / kind}" for kind in ("data", "run")]
+    places = [f"--storage.data-dir={place / 'data'}", f"--storage.run-dir={run_dir or place / 'run'}"]
     with home.rack.processes.start([*command, f"--config.file={configuration}", *places], env=PYTHON_ENV) as up:
         yield up, configuration
         assert up.stop(grace=20) == 0, up.output()

@@ -12,7 +12,7 @@ from netvane.common import assets
 from netvane.common.config import ConfigError
 from netvane.up import loki_files
 from tests.logql import grammar
-from tests.logql.expressions import documented
+from tests.logql.expressions import documented, of_panels
 from tests.place import Place
 
 needs_grammar = pytest.mark.skipif(grammar.missing() is not None, reason=grammar.missing() or "")
@@ -42,7 +42,7 @@ def sources() -> list[dict[str, Any]]:
 
 @needs_grammar
 def test_the_grammar_tells_good_from_bad() -> None:
-    good = ['{a="b"} | json', 'sum by (x) (count_over_time({a="b"} |= "y" [$__interval])) > 0']
+    good = ['{a="b"} | json', 'sum by (x) (count_over_time({a="b"} |= "y" [5m])) > 0']
     bad = ['{a="b"} |', "sum(", "up == 0 and on"]
     assert list(grammar.mistakes([*good, *bad])) == ['{a="b"} |⟨here⟩', "sum(⟨here⟩", "⟨here⟩up == 0 and on"]
 
@@ -57,6 +57,13 @@ def test_rules(place: Place, watching: Callable[[str], dict[str, Any]]) -> None:
 def test_docs() -> None:
     expressions = documented()
     assert len(expressions) >= 3
+    assert list(grammar.mistakes(expressions)) == []
+
+
+@needs_grammar
+def test_panels() -> None:
+    expressions = of_panels()
+    assert expressions
     assert list(grammar.mistakes(expressions)) == []
 
 

@@ -18,7 +18,7 @@ from netvane.common.event_schema import Dns
 from netvane.common.loki import BATCH_ROWS
 from tests.eventkit import CHILD, MAC, dns, eventually, running_store
 from tests.logql import loki_server as servers
-from tests.logql.expressions import documented
+from tests.logql.expressions import documented, of_panels
 from tests.logql.loki_server import LokiServer, loki_server
 from tests.unit.test_loki import shipping
 
@@ -62,7 +62,10 @@ def wait_until_shipped(process: subprocess.Popen[str], count: int) -> None:
 
 
 def test_a_week_of_backlog_through_the_death_of_both(tmp_path: Path) -> None:
-    """Complete, in order, and what is there twice is no more than one batch for each death."""
+    """Complete, in order, and what is there twice is no more than one batch for each death.
+
+    What is sent again may be more than an hour behind what Loki has by then; it comes in a backlog stream.
+    """
     count = 60_000
     events = tmp_path / "events.db"
     end = time.time_ns()
@@ -82,7 +85,7 @@ def test_a_week_of_backlog_through_the_death_of_both(tmp_path: Path) -> None:
             wait_until_shipped(shipper, count // 2)
         with running_store(events) as store, shipping(store, loki.url) as rest:
             eventually(lambda: rest.stats().pending == 0, 120)
-            assert (rest.stats().late, sum(rest.stats().set_aside.values())) == (0, 0)
+            assert sum(rest.stats().set_aside.values()) == 0
         lines = list(loki.lines('{event="dns"}', start, end))
     assert all(before.ts <= after.ts for before, after in pairwise(lines))
     names = [json.loads(line.text)["qname"] for line in lines]
@@ -162,6 +165,6 @@ def test_alerts_reach_alertmanager(loki: LokiServer, tmp_path: Path) -> None:
 def test_every_expression_runs(loki: LokiServer) -> None:
     """Those of the documents and of the panels; a mistake would be answered with 400."""
     end = time.time_ns()
-    for expression in documented():
+    for expression in (*documented(), *of_panels()):
         answer = loki.get("/loki/api/v1/query_range", query=expression, start=end - WEEK, end=end, step="1h", limit=10)
         assert answer["status"] == "success", expression

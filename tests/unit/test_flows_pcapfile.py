@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from netvane.flows.analyze import analyze
-from netvane.flows.pcapfile import CHUNK, CaptureFile, CaptureFileError
+from netvane.flows.packetbuffer import CHUNK
+from netvane.flows.pcapfile import CaptureFile, CaptureFileError
 from tests import frames
 
 NANOSECONDS, MICROSECONDS = 0xA1B23C4D, 0xA1B2C3D4

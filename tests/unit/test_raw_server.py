@@ -21,7 +21,7 @@ from netvane.raw import server as servers
 from netvane.raw import unixsocket
 from netvane.raw.discover import Discoverer
 from netvane.raw.feed import Feed
-from netvane.raw.listener import Listener
+from netvane.raw.listener import MAX_WATCHES, Listener
 from netvane.raw.server import Server
 from netvane.raw.sweep import Sweeper
 from netvane.raw.trace import DestinationError, Tracer, parse_destination
@@ -248,6 +248,7 @@ def test_a_subscriber_that_never_reads_again_is_cut_off(tmp_path: Path, monkeypa
     play(tmp_path, scene)
 
 
+@pytest.mark.lab  # packet sockets are root's
 def test_a_subscriber_is_listened_for_where_it_asks_and_no_longer_than_it_stays(tmp_path: Path) -> None:
     async def watched(path: Path) -> list[str]:
         return [interface.name for interface in (await rawclient.status(path)).interfaces]
@@ -265,6 +266,19 @@ def test_a_subscriber_is_listened_for_where_it_asks_and_no_longer_than_it_stays(
             assert refused["type"] == "refused"
 
     play(tmp_path, scene)
+
+
+@pytest.mark.lab
+def test_interfaces_that_nobody_wants_any_more_are_forgotten() -> None:
+    listener = Listener(tuple, Feed(), SystemClock())
+    for turn in range(20):
+        asked = tuple(f"none{turn}-{number}" for number in range(16))
+        with listener.also(asked):
+            listener.check()
+            assert [status.name for status in listener.status()] == list(asked)
+        listener.check()
+        assert listener.status() == ()
+    assert len(listener._watches) <= MAX_WATCHES
 
 
 def test_stopping_ends_every_conversation(tmp_path: Path) -> None:

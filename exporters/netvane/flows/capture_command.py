@@ -16,18 +16,23 @@ from netvane.flows.settings import FlowsSettings
 from netvane.flows.tables import print_columns
 
 SNAPLEN = 262_144  # everything
+MINUTE = 60 * NANOSECONDS
 
 
 def main(argv: list[str], clock: Clock | None = None) -> int:
     """Exit code: 0 fine, 1 a fault at run time, 2 a bad command line."""
     options = _parser().parse_args(argv)
+    now = (clock or SystemClock()).wall_ns()
     try:
         directory = options.directory or _directory(options)
-        if options.action == "list":
-            _list(directory)
-            return 0
-        since = (clock or SystemClock()).wall_ns() - int(options.last * NANOSECONDS)
         recorded = sorted(files(directory), key=begun_ns)
+        if not recorded:
+            print(f"netvane capture: nothing is recorded in {directory}", file=sys.stderr)  # noqa: T201
+            return 1
+        if options.action == "list":
+            _list(recorded, now)
+            return 0
+        since = now - int(options.last * NANOSECONDS)
         packets = evidence.packets_of(recorded, options.device, since)
         count = evidence.write(options.output, packets, snaplen=SNAPLEN)
     except ConfigError as error:
@@ -65,9 +70,10 @@ def _directory(options: argparse.Namespace) -> Path:
     return recorded or storage_of(document, options.data_dir, options.run_dir).run_dir / recorder.FOLDER
 
 
-def _list(directory: Path) -> None:
+def _list(recorded: list[Path], now: int) -> None:
     rows: list[list[object]] = [["file", "begun", "bytes"]]
-    for path in files(directory):
+    for path in recorded:
         begun = datetime.fromtimestamp(begun_ns(path) // NANOSECONDS, UTC)
         rows.append([path.name, f"{begun:%Y-%m-%dT%H:%M:%SZ}", path.stat().st_size])
     print_columns(rows, sys.stdout)
+    print(f"The last {(now - begun_ns(recorded[0])) // MINUTE} min are recorded.")  # noqa: T201

@@ -12,7 +12,6 @@ Slots are not cleared: what lies behind the captured length is an older frame's.
 """
 
 import errno
-import fcntl
 import mmap
 import os
 import socket
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from netvane.common import link
 from netvane.common.bpf import Program, attach
 from netvane.common.clock import NANOSECONDS
 from netvane.flows import keys as k
@@ -41,8 +41,6 @@ _USER = 1  # TP_STATUS_USER: the slot is ours
 _VLAN_VALID = np.uint32(1 << 4)
 _MAX_FRAME = 1522  # longer ones may be several; Ethernet with a tag
 
-_SIOCGIFFLAGS = 0x8913
-_UP_AND_RUNNING = 0x1 | 0x40
 _U = np.uint64
 
 
@@ -120,20 +118,12 @@ class Ring:
     @property
     def stale(self) -> bool:
         """The interface is gone, renamed, or replaced by another one: nothing will come any more."""
-        try:
-            return socket.if_nametoindex(self.interface) != self._index
-        except OSError:
-            return True
+        return not link.is_same(self.interface, self._index)
 
     @property
     def up(self) -> bool:
         """Switched on, with something at the other end of the cable."""
-        try:
-            answer = fcntl.ioctl(self._socket, _SIOCGIFFLAGS, struct.pack("16s24x", self.interface.encode()))
-        except OSError:
-            return False
-        flags: int = struct.unpack_from("@H", answer, 16)[0]
-        return flags & _UP_AND_RUNNING == _UP_AND_RUNNING
+        return link.is_running(self._socket, self.interface)
 
     def is_used(self, ahead: int) -> bool:
         """Whether at least `ahead` + 1 slots wait. One look at one slot."""

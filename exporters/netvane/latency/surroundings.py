@@ -4,18 +4,15 @@ Sources: netdevice(7) for the flags, arp(7) and net/ipv4/arp.c for /proc/net/arp
 /proc/net/if_inet6, resolv.conf(5).
 """
 
-import fcntl
 import socket
-import struct
 from pathlib import Path
 
+from netvane.common import link
 from netvane.common.network import NetworkView
 from netvane.common.settings import address_family
 from netvane.latency.evidence import Surroundings
 from netvane.latency.settings import MAX_RESOLVERS
 
-_SIOCGIFFLAGS = 0x8913  # linux/sockios.h
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h
 _ATF_COMPLETE = 0x2  # linux/if_arp.h
 _GLOBAL_SCOPE = 0x00  # include/net/ipv6.h
 
@@ -32,12 +29,7 @@ def look(view: NetworkView) -> Surroundings:
 def link_is_up(interface: str) -> bool:
     """Whether it is switched on and has a carrier; False where it is gone."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        try:
-            answer = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("256s", interface.encode()[:15]))
-        except OSError:
-            return False
-    (flags,) = struct.unpack_from("=H", answer, 16)
-    return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
+        return link.is_running(control, interface)
 
 
 def is_known(table: str, address: str) -> bool:

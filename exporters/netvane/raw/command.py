@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
         action="append",
         type=_interface,
         metavar="NAME",
-        help="listen here (repeatable); default: where the default route leads",
+        help="listen here (repeatable), and where a subscriber asks for it; default: where the default route leads",
     )
     parser.add_argument("--log.level", dest="log_level", choices=logs.LEVELS, default="info")
     parser.add_argument("--log.format", dest="log_format", choices=("logfmt", "json"), default="logfmt")

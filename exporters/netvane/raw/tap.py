@@ -1,11 +1,11 @@
 """One interface's packet socket, behind the kernel filter: packet(7), linux/if_packet.h."""
 
 import errno
-import fcntl
 import socket
 import struct
 from collections.abc import Callable
 
+from netvane.common import link
 from netvane.common.bpf import attach
 from netvane.common.clock import Clock
 from netvane.raw import bpf
@@ -21,8 +21,6 @@ _MEMBERSHIP_ALLMULTI = 2
 _VLAN_VALID = 1 << 4  # TP_STATUS_VLAN_VALID
 _TPACKET_AUXDATA = struct.Struct("=IIIHHHH")  # status, length, snaplen, mac, net, vlan_tci, vlan_tpid
 
-_SIOCGIFFLAGS = 0x8913
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _READ_AT_ONCE = 64
 
 
@@ -68,20 +66,12 @@ class Tap:
     @property
     def stale(self) -> bool:
         """The interface is gone, perhaps replaced by another of the same name: this socket stays silent for ever."""
-        try:
-            return socket.if_nametoindex(self.interface) != self._index
-        except OSError:
-            return True
+        return not link.is_same(self.interface, self._index)
 
     @property
     def up(self) -> bool:
         """Switched on, with something at the other end of the cable."""
-        try:
-            answer = fcntl.ioctl(self._socket, _SIOCGIFFLAGS, struct.pack("16s24x", self.interface.encode()))
-        except OSError:
-            return False
-        (flags,) = struct.unpack_from("@H", answer, 16)
-        return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
+        return link.is_running(self._socket, self.interface)
 
     def dropped(self) -> int:
         """Frames that the kernel had no room for, of this socket's whole life; its own counter resets when read."""

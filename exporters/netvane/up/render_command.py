@@ -20,6 +20,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--config.file", dest="config_file", type=Path, metavar="FILE", help="netvane.yml")
     parser.add_argument(
+        "--storage.data-dir", dest="data_dir", type=Path, metavar="DIR", help="overrides the file's, for Loki's place"
+    )
+    parser.add_argument(
         "--time-scale",
         type=time_scale,
         default=1.0,
@@ -52,6 +55,7 @@ def main(argv: list[str]) -> int:
                 targets=dict(options.target),
                 without=frozenset(options.without),
                 inline_secrets=options.inline_secrets,
+                data_dir=options.data_dir,
             ),
         )
     except ConfigError as error:

@@ -58,7 +58,7 @@ PLACES = (
     ),
     Place("/var/lib/netvane/prometheus", "netvane", ("netvane-prometheus",)),
     Place("/var/lib/netvane/alertmanager", "netvane", ("netvane-alertmanager",)),
-    Place("/var/lib/grafana/grafana.db", "grafana", ("grafana-server",)),
+    Place("/var/lib/netvane/grafana/grafana.db", "grafana", ("netvane-grafana",)),
     Place("/etc/netvane/netvane.yml", "root"),
     Place("/etc/netvane/secrets", "netvane"),
     Place("/etc/netvane/rendered", "netvane"),

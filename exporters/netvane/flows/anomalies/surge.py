@@ -109,6 +109,7 @@ class Surges:
                 "largest_sender_packets": frames,
             },
             detail=f"{counted / 60:.0f} {name} packets a second, more than this hour of the week explains",
+            packets=True,
         )
 
     def _threshold(self, name: str, hour: int, now: int, limits: Limits) -> float | None:

@@ -1,0 +1,122 @@
+"""A Docker engine of the tests' own, in a network namespace: the machine's own network and engine stay as they are."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from tests.deploy.rootfs import CACHE, apt_options, mirror, wheelhouse
+from tests.lab.netns import Namespace
+from tests.lab.processes import ROOT, Process
+from tests.lab.wait import eventually
+
+SUITE = "bookworm"
+PACKAGES = ("libcap2-bin", "nmap", "python3", "python3-venv")  # what exporters/Dockerfile installs
+PROGRAMS = ("docker", "docker-compose", "dockerd", "containerd", "runc", "mmdebstrap", "prometheus")
+# pip inside the image has the wheels beside it and asks nobody else.
+PIP_CONF = b"[global]\nno-index = true\nfind-links = /wheels\n"
+
+
+def missing() -> str | None:
+    """Why no engine can run here; None where one may."""
+    absent = [f"`{name}`" for name in PROGRAMS if shutil.which(name) is None]
+    return f"no {' and no '.join(absent)} on PATH" if absent else None
+
+
+class Engine:
+    def __init__(self, namespace: Namespace, socket: Path) -> None:
+        self.namespace = namespace
+        self._socket = socket
+
+    def run(self, *command: str, timeout: float = 120) -> str:
+        """What docker(1) or docker-compose(1) prints. Raises AssertionError where it fails."""
+        environment = {"DOCKER_HOST": f"unix://{self._socket}", "DOCKER_BUILDKIT": "0"}
+        done = subprocess.run(
+            command,
+            env={**os.environ, **environment},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def answers(self, process: Process) -> bool:
+        assert process.running, process.output()
+        return self._socket.exists() and "Server Version" in self.run("docker", "info")
+
+
+@contextmanager
+def engine(namespace: Namespace, directory: Path) -> Iterator[Engine]:
+    """One that runs in `namespace` and keeps everything in `directory`, whose name has to be short (unix(7))."""
+    started = Engine(namespace, directory / "s")
+    command = [
+        *("dockerd", f"--data-root={directory}/data", f"--exec-root={directory}/x", f"--pidfile={directory}/pid"),
+        *(f"--host=unix://{directory}/s", "--default-ulimit=nofile=1024:4096"),
+    ]
+    with namespace.start(command) as process:
+        eventually(lambda: started.answers(process), within=60, what="the engine")
+        try:
+            yield started
+        finally:
+            process.stop(grace=60)
+
+
+def base_image() -> Path:
+    """A Debian with what exporters/Dockerfile would install, wheels, and this machine's Prometheus, as a tar file.
+
+    Made by mmdebstrap where it is not cached yet. Raises subprocess.CalledProcessError.
+    """
+    wheels = wheelhouse(SUITE)
+    recipe = repr((SUITE, mirror(), PACKAGES, apt_options(), wheels.name))
+    path = CACHE / f"container-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.tar"
+    if path.is_file():
+        return path
+    with tempfile.TemporaryDirectory(prefix=".container-", dir=CACHE) as place:
+        base = Path(place) / "base.tar"
+        subprocess.run(
+            [
+                *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
+                *(f"--aptopt={option}" for option in apt_options()),
+                *(SUITE, str(base), mirror()),
+            ],
+            check=True,
+        )
+        with tarfile.open(base, "a") as archive:
+            archive.add(wheels, "wheels")
+            archive.add(os.path.realpath(shutil.which("prometheus") or ""), "usr/bin/prometheus")
+            member = tarfile.TarInfo("etc/pip.conf")
+            member.size = len(PIP_CONF)
+            archive.addfile(member, BytesIO(PIP_CONF))
+        base.rename(path)
+    return path
+
+
+def build(engine: Engine, name: str) -> None:
+    """Netvane's own image from the local base, without any network. Raises AssertionError."""
+    engine.run("docker", "import", str(base_image()), f"{name}-base", timeout=300)
+    engine.run(
+        *("docker", "build", "--quiet", "--network=none", f"--build-arg=BASE={name}-base"),
+        *("--file=exporters/Dockerfile", f"--tag={name}", "."),
+        timeout=600,
+    )
+
+
+def compose(project: str, environment: Path, *files: Path) -> Sequence[str]:
+    """The beginning of a docker-compose command line."""
+    flags = [f"--file={file}" for file in (ROOT / "docker-compose.yml", *files)]
+    return (
+        "docker-compose",
+        f"--project-name={project}",
+        f"--project-directory={ROOT}",
+        *flags,
+        f"--env-file={environment}",
+    )
