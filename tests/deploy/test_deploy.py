@@ -171,7 +171,7 @@ def everything(target: Target) -> dict[str, str]:
 
 def expect(target: Target, mac: str) -> None:
     """Wait until the device was seen, then make it one that has to be there."""
-    eventually(lambda: mac in devices(target), within=120, what="the first sweep")
+    eventually(lambda: mac in devices(target), within=240, what="the first sweep")
     target.run(f"netvane devices expect {mac}")
 
 
