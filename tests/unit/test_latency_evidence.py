@@ -97,7 +97,7 @@ def test_a_resolver_fails_in_a_row_and_works_again() -> None:
     assert not observations.suspicious(seconds(60))  # known by now
     observations.dns("r", seconds(21), 0.02, worked=True)
     (resolver,) = lay_out(observations, 22).resolvers
-    assert (resolver.broken, resolver.working_seconds) == (False, 1.0)
+    assert (resolver.broken, resolver.working_seconds) == (False, 0.98)
     observations.resolvers_are(["other"])
     assert [resolver.name for resolver in lay_out(observations, 22).resolvers] == ["other"]
 
@@ -147,7 +147,7 @@ def test_what_failed_without_a_line_says_nothing_once_it_is_back() -> None:
 def test_an_outage_is_over_since_what_was_broken_works() -> None:
     observations = Observations(0)
     observations.dns("r", seconds(8), None, worked=False)
-    observations.dns("r", seconds(10), 0.02, worked=True)
+    observations.dns("r", seconds(9), 1.0, worked=True)
     evidence = lay_out(observations, 12)
     assert good_for(Verdict("dns"), evidence, 0.0) == 2.0
     assert good_for(Verdict("isp"), evidence, 3.0) == 2.0  # names came later than the line

@@ -177,10 +177,10 @@ def test_a_clear_rise_over_the_usual_is_slow_and_a_little_one_is_not() -> None:
 
 
 def test_a_lost_packet_or_two_is_no_degradation() -> None:
-    assert not SegmentFigures("isp", 60, 2, None, None).loses
-    assert not SegmentFigures("isp", 20, 10, None, None).loses
-    assert not SegmentFigures("isp", 200, 3, None, None).loses
-    assert SegmentFigures("isp", 60, 3, None, None).loses
+    assert not SegmentFigures("isp", 60, 2, None, None).loses()
+    assert not SegmentFigures("isp", 20, 10, None, None).loses()
+    assert not SegmentFigures("isp", 200, 3, None, None).loses()
+    assert SegmentFigures("isp", 60, 3, None, None).loses()
 
 
 def test_the_first_segment_that_shows_it_is_where_it_begins() -> None:
@@ -212,8 +212,17 @@ def test_one_far_target_proves_nothing() -> None:
     window(None, 20, into=losing, start=40)
     alone = quality.figures("upstream", [losing, clean, clean], now)
     assert alone.lost >= 15
-    assert not alone.loses
-    assert quality.figures("upstream", [losing, losing, clean], now).loses
+    assert quality.assess([alone], None) is None
+    assert quality.assess([quality.figures("upstream", [losing, losing, clean], now)], None) is not None
+    # Unless it shows before the far end as well.
+    assert quality.assess([SegmentFigures("isp", 72, 4, None, None), alone], None) is not None
+
+
+def test_what_was_losing_is_believed_to_until_it_clearly_does_not() -> None:
+    line = SegmentFigures("upstream", 130, 2, None, None)
+    assert quality.assess([line], None) is None
+    assert quality.assess([line], None, still_losing=True) is not None
+    assert quality.assess([line._replace(lost=1)], None, still_losing=True) is None
 
 
 def test_nothing_is_said_before_every_segment_can_be_judged() -> None:

@@ -16,6 +16,7 @@ NEWEST_SITES = 10
 CAPTIVE_SECONDS = 30
 DNS_TIMES = 12  # answered questions that the usual time of a resolver is taken from
 DNS_SECONDS = 60
+MIN_LOSING = 2
 NEWS_SECONDS = 30  # for how long a failure is worth extra probes
 
 Snapshot = list[tuple[Target, Series]]
@@ -68,7 +69,7 @@ class Observations:
             asked.times = [*asked.times[1 - DNS_TIMES :], (start_ns, seconds)]
         if worked:
             if asked.failed:
-                asked.working_since_ns = start_ns
+                asked.working_since_ns = start_ns + round((seconds or 0.0) * NANOSECONDS)
             asked.failed, asked.failing_since_ns, asked.ever_worked = 0, None, True
             return
         asked.failed += 1
@@ -89,6 +90,16 @@ class Observations:
         self._line_back_ns = now_ns
         self._resolvers = {name: _Asked(times=asked.times) for name, asked in self._resolvers.items()}
         self._sites = {name: found for name, found in self._sites.items() if found[1]}
+
+    def losing(self, snapshot: Snapshot, now_ns: int) -> bool:
+        """Whether several targets beyond the router have lately lost a probe, and go on answering."""
+        losing = [
+            target
+            for target, series in snapshot
+            if target.role in {"isp", "anchor"} and target.family == 4
+            if _ping(target, series, now_ns).answers and series.window.has_lost(now_ns)
+        ]
+        return len(losing) >= MIN_LOSING
 
     def forget_quality(self) -> None:
         """Believe nothing of what was said about the line's quality so far."""
@@ -160,7 +171,10 @@ class Observations:
             ]
             if answering:
                 segments.append(quality.figures(segment, [series.window for series in answering], now_ns))
-        return self._settling.step(quality.assess(segments, self.dns_seconds(now_ns)), now_ns)
+        believed = self._settling.believed
+        still_losing = believed is not None and believed.cause == "loss"
+        found = quality.assess(segments, self.dns_seconds(now_ns), still_losing=still_losing)
+        return self._settling.step(found, now_ns)
 
 
 def _pings(snapshot: Snapshot, now_ns: int, role: str, family: int | None = None) -> tuple[Ping, ...]:

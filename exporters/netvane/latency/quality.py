@@ -16,11 +16,12 @@ from netvane.common.clock import NANOSECONDS
 WINDOW_SECONDS = 60
 ANSWER_SECONDS = 2.0  # a probe without an answer for this long counts as lost here (and as late, should one come)
 FILLED_SECONDS = 30
+LATELY_SECONDS = 30
 MIN_PROBES = 30
 MIN_LOST = 3
 SEVERAL = 3  # so many targets in a segment are enough to ask for a second one that says the same
 LOSS = 0.02
-SAME_LOSS = 0.25
+SAME_LOSS = 0.2
 USUAL_AFTER = 30  # answers before a target's usual round-trip time is known
 USUAL_GAIN = 1 / 600  # a running median over about ten minutes of probes at 1/s
 RISE_SECONDS = 0.05
@@ -85,6 +86,11 @@ class Window:
         ]
         return len(settled), sum(rtt is None for rtt in settled)
 
+    def has_lost(self, now_ns: int) -> bool:
+        """Whether a probe was lost lately."""
+        since_ns = now_ns - LATELY_SECONDS * NANOSECONDS
+        return any(rtt is None and _is_due(sent_ns, now_ns) for sent_ns, rtt in self._probes if sent_ns >= since_ns)
+
     def is_filled(self, now_ns: int) -> bool:
         """Whether it goes back far enough to say something."""
         return bool(self._probes) and now_ns - self._probes[0][0] >= FILLED_SECONDS * NANOSECONDS
@@ -143,10 +149,11 @@ class SegmentFigures(NamedTuple):
     def loss(self) -> float:
         return self.lost / self.probes if self.probes else 0.0
 
-    @property
-    def loses(self) -> bool:
-        """Too much is lost, and not just a packet or two."""
-        return self.probes >= MIN_PROBES and self.lost >= MIN_LOST and self.loss >= LOSS and not self.one_alone
+    def loses(self, *, still: bool = False) -> bool:
+        """Too much is lost, and not just a packet or two; half of that is enough to lose `still`."""
+        share = 0.5 if still else 1.0
+        enough = self.lost >= MIN_LOST * share and self.loss >= LOSS * share
+        return self.probes >= MIN_PROBES and enough
 
     @property
     def slow(self) -> bool:
@@ -172,10 +179,12 @@ def figures(segment: str, windows: list[Window], now_ns: int) -> SegmentFigures:
     return SegmentFigures(segment, probes, lost, rtt, usual, filled, one_alone)
 
 
-def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degradation | None:
+def assess(
+    segments: list[SegmentFigures], dns_seconds: float | None, *, still_losing: bool = False
+) -> Degradation | None:
     """Where the line is worse than it should be; `segments` nearest first, those that never answer left out.
 
-    `dns_seconds` is the median time of the last minute's answered DNS questions.
+    `dns_seconds` is the median time of the last minute's answered DNS questions; `still_losing`: it was losing before.
     """
     if not all(figure.filled for figure in segments):
         return None  # a far segment that is probed more often would be blamed for what begins nearer
@@ -184,10 +193,11 @@ def assess(segments: list[SegmentFigures], dns_seconds: float | None) -> Degrada
         if end.slow:
             nearest = next(near for near in segments if near.slow)
             return Degradation(nearest.segment, "delay", end.loss, end.rtt_seconds, end.usual_seconds)
-        if end.loses:
+        if end.loses(still=still_losing):
             # A nearer segment that is probed less often shows the same loss later: it needs fewer lost to be blamed.
             nearest = next(near for near in segments if near.lost and near.loss >= end.loss * SAME_LOSS)
-            return Degradation(nearest.segment, "loss", end.loss, end.rtt_seconds, end.usual_seconds)
+            if nearest is not end or not end.one_alone:
+                return Degradation(nearest.segment, "loss", end.loss, end.rtt_seconds, end.usual_seconds)
     if dns_seconds is not None and dns_seconds >= SLOW_DNS_SECONDS:
         return Degradation("dns", "dns", 0.0, dns_seconds, None)
     return None

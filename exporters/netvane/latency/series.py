@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from netvane.common.clock import NANOSECONDS
 from netvane.latency.quality import Window
 from netvane.latency.verdict import MISSED_IN_A_ROW
 
@@ -23,7 +24,7 @@ class Series:
     errors: dict[str, int] = field(default_factory=dict)
     sent_since_answer: int = 0
     silent_since_ns: int | None = None
-    answering_since_ns: int | None = None  # when the first probe left that was answered after a silence
+    answering_since_ns: int | None = None  # the first answer after a silence
     window: Window = field(default_factory=Window)
     _last_rtt: float | None = None
 
@@ -54,7 +55,7 @@ class Series:
         self.last_answer_ns = wall_ns
         self.window.answered(sent_ns, rtt_seconds)
         if self.sent_since_answer >= MISSED_IN_A_ROW:
-            self.answering_since_ns = sent_ns
+            self.answering_since_ns = sent_ns + round(rtt_seconds * NANOSECONDS)
         if self.sent_since_answer > AWAY_PROBES:
             self.window.forget()
         self.sent_since_answer = 0

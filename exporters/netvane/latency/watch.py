@@ -22,6 +22,7 @@ STEP_SECONDS = 1.0
 SUSPICIOUS_MISSES = 2
 WAVERING = 2.0  # seconds without the answer that is owed
 CLOSER_SECONDS = 30.0
+SAMPLE_SECONDS = 10
 TOGETHER_SECONDS = 6.0  # so far apart may the first misses of targets be that fell silent together
 BURST_ROLES = frozenset({"router", "isp", "anchor"})
 
@@ -49,6 +50,7 @@ class VerdictWatch:
         self._append = append
         self._state = State()
         self._changed_ns = 0
+        self._sampled_ns = 0
         self._coming_back = ComingBack()
         self._line_back_ns: int | None = None
         self._traces: set[asyncio.Task[None]] = set()
@@ -129,10 +131,21 @@ class VerdictWatch:
         wavering = is_suspicious(evidence) or self._observations.suspicious(now_ns)
         out = is_outage(verdict)
         known_for = (now_ns - self._changed_ns) / NANOSECONDS
-        if wavering and (known_for < CLOSER_SECONDS or not out):
+        sample = self._is_sample_due(verdict, snapshot, now_ns)
+        if sample or (wavering and (known_for < CLOSER_SECONDS or not out)):
             self._prober.burst(target.name for target, _ in snapshot if target.role in BURST_ROLES)
         if wavering or out or verdict is None:
             self._rounds().confirm()
+
+    def _is_sample_due(self, verdict: Verdict | None, snapshot: Snapshot, now_ns: int) -> bool:
+        """Whether a line that loses packets is to be probed more, to tell how many and where, until that is known."""
+        news = self.verdict != verdict or now_ns - self._changed_ns < CLOSER_SECONDS * NANOSECONDS
+        if is_outage(verdict) or now_ns - self._sampled_ns < SAMPLE_SECONDS * NANOSECONDS:
+            return False
+        if (verdict == Verdict("ok") or news) and self._observations.losing(snapshot, now_ns):
+            self._sampled_ns = now_ns
+            return True
+        return False
 
     def _tell(self, before: Outage | None, closed: Outage | None, evidence: Evidence) -> None:
         """Events of an outage that began, changed or ended."""
