@@ -164,7 +164,7 @@ def everything(target: Target) -> dict[str, str]:
         "users": "cut -d: -f1 /etc/passwd | grep -vx prometheus | sort",  # Debian's package leaves its user behind
         "units": "systemctl list-unit-files --no-legend --plain --state=enabled | sort",
         "files": "find /etc/systemd /etc/sysctl.d /etc/tmpfiles.d /opt /usr/local -type f -o -type l | sort",
-        "ours": "find / -xdev -iname '*netvane*' -not -path '/proc/*' | sort",
+        "ours": "find / -xdev -iname '*netvane*' -not -path '/proc/*' -not -path '/var/backups/*' | sort",
     }
     return {name: target.run(look, check=False).stdout for name, look in looks.items()}
 
