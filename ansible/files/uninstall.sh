@@ -18,7 +18,7 @@ packages=$(lines packages)
 if [ -n "$packages" ]; then
     # shellcheck disable=SC2086 # one word per package
     apt-mark auto $packages >/dev/null
-    unneeded=$(apt-get --simulate autoremove | sed -n 's/^Remv \([^ ]*\) .*/\1/p')
+    unneeded=$(apt-get --simulate -o APT::AutoRemove::SuggestsImportant=false autoremove | sed -n 's/^Remv \([^ ]*\) .*/\1/p')
     remove=
     for package in $packages; do
         if echo "$unneeded" | grep -qxF "$package"; then

@@ -44,9 +44,10 @@ def _copy(place: Path, version: str) -> Path:
             shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, place / name)
-    text, count = re.subn(r'^version = ".*"$', f'version = "{version}"', project.read_text(), flags=re.MULTILINE)
-    assert count == 1
-    project.write_text(text)
+    for path, name in ((project, "version"), (place / "exporters/netvane/__init__.py", "__version__")):
+        text, count = re.subn(f'^{name} = ".*"$', f'{name} = "{version}"', path.read_text(), flags=re.MULTILINE)
+        assert count == 1, path
+        path.write_text(text)
     return place
 
 

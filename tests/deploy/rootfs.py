@@ -13,8 +13,8 @@ from tests.lab.processes import ROOT
 CACHE = Path("/var/cache/netvane/deploy")
 # What Raspberry Pi OS Lite has as well; nothing that the playbook installs.
 PACKAGES = (
-    *("ca-certificates", "dbus", "iproute2", "iputils-ping", "openssh-server", "procps", "python3", "sudo"),
-    *("systemd", "systemd-sysv"),
+    *("ca-certificates", "dbus", "iproute2", "iputils-ping", "openssh-server", "procps", "python3"),
+    *("python3-apt", "sudo", "systemd", "systemd-sysv"),
 )
 # What a container has no use for, and what would wait for hardware.
 MASKED = ("getty.target", "systemd-modules-load.service", "systemd-networkd-wait-online.service")

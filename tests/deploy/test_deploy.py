@@ -164,14 +164,14 @@ def everything(target: Target) -> dict[str, str]:
         "users": "cut -d: -f1 /etc/passwd | grep -vx prometheus | sort",  # Debian's package leaves its user behind
         "units": "systemctl list-unit-files --no-legend --plain --state=enabled | sort",
         "files": "find /etc/systemd /etc/sysctl.d /etc/tmpfiles.d /opt /usr/local -type f -o -type l | sort",
-        "ours": "find / -xdev -iname '*netvane*' -not -path '/proc/*' | sort",
+        "ours": "find / -xdev -iname '*netvane*' -not -path '/proc/*' -not -path '/var/backups/*' | sort",
     }
     return {name: target.run(look, check=False).stdout for name, look in looks.items()}
 
 
 def expect(target: Target, mac: str) -> None:
     """Wait until the device was seen, then make it one that has to be there."""
-    eventually(lambda: mac in devices(target), within=120, what="the first sweep")
+    eventually(lambda: mac in devices(target), within=240, what="the first sweep")
     target.run(f"netvane devices expect {mac}")
 
 
