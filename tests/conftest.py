@@ -3,8 +3,13 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab.rack import interrupt_on_sigterm
+
+# How fast a busy machine is says nothing about the code.
+settings.register_profile("netvane", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("netvane")
 
 
 def pytest_configure(config: pytest.Config) -> None:

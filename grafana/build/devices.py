@@ -159,8 +159,8 @@ def _addresses() -> Row:
                 "What changed",
                 "New devices, changes of presence, names and trust.",
                 Logql(
-                    '{site="$site", event="device"} | mac=~"$device" | json change, previous, current, by'
-                    " | line_format `{{.mac}} {{.device_name}}: {{.change}} {{.previous}} -> {{.current}} ({{.by}})`"
+                    '{site="$site", event="device"} | mac=~"$device" | json change, previous, current, who="by"'
+                    " | line_format `{{.mac}} {{.device_name}}: {{.change}} {{.previous}} -> {{.current}} ({{.who}})`"
                 ),
             ),
         ],

@@ -44,6 +44,7 @@ BATCH = 8192
 SLOT = 512
 SNAPLEN = 430
 LIVE_SECONDS = 12.0
+WARM_SECONDS = 4.0
 TSHARK_FIELDS = ("frame.len", "eth.src", "eth.dst", "ip.src", "ip.dst", "ip.proto", "tcp.dstport", "udp.dstport")
 _TOOLS = [parent / "shared" / "tools" / "gen_mix.py" for parent in Path(__file__).absolute().parents]
 _SIOCETHTOOL, _SET_TSO, _SET_GSO, _SET_GRO = 0x8946, 0x1F, 0x24, 0x2C
@@ -334,14 +335,20 @@ def _watched(directory: Path, capture: Path, pace: list[str], watchers: tuple[st
 
 
 def _replay(sender: Namespace, capture: Path, pace: list[str], process: Process, seconds: float) -> tuple[float, int]:
-    """(share of a core that `process` took, packets sent)."""
-    command = ["tcpreplay", "-i", "eth0", "--loop=0", f"--duration={int(seconds)}", *pace, str(capture)]
-    before, start = _cpu_seconds(process.pid), time.monotonic()
-    output = sender.run(command, timeout=seconds + 60).stdout
+    """(share of a core that `process` and its children took once they had run for a while, all packets sent)."""
+    sent = _send(sender, capture, pace, WARM_SECONDS)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    pids = [process.pid, *map(int, children)]
+    before, start = sum(map(_cpu_seconds, pids)), time.monotonic()
+    sent += _send(sender, capture, pace, seconds)
     time.sleep(0.5)
-    share = (_cpu_seconds(process.pid) - before) / (time.monotonic() - start)
-    sent = re.search(r"Actual: (\d+) packets", output)
-    return share, int(sent[1]) if sent else 0
+    return (sum(map(_cpu_seconds, pids)) - before) / (time.monotonic() - start), sent
+
+
+def _send(sender: Namespace, capture: Path, pace: list[str], seconds: float) -> int:
+    command = ["tcpreplay", "-i", "eth0", "--loop=0", f"--duration={int(seconds)}", *pace, str(capture)]
+    sent = re.search(r"Actual: (\d+) packets", sender.run(command, timeout=seconds + 60).stdout)
+    return int(sent[1]) if sent else 0
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -387,13 +394,9 @@ def _softflowd(sender: Namespace, watcher: Namespace, place: Path, capture: Path
 def _tshark(sender: Namespace, watcher: Namespace, place: Path, capture: Path, pace: list[str]) -> dict[str, Any]:
     place.mkdir()
     fields = " ".join(f"-e {field}" for field in TSHARK_FIELDS)
-    # dumpcap, which it starts, counts too.
     with watcher.start(["sh", "-c", f"exec tshark -n -i ap -l -T fields {fields} >/dev/null 2>&1"]) as process:
         time.sleep(2.0)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        before = sum(_cpu_seconds(int(pid)) for pid in children)
         share, sent = _replay(sender, capture, pace, process, LIVE_SECONDS)
-        share += (sum(_cpu_seconds(int(pid)) for pid in children) - before) / (LIVE_SECONDS + 0.5)
         return {"cpu_percent": round(100 * share, 2), "sent": sent}
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.deploy import engine as engines
 from tests.deploy.engine import Engine, build, compose, engine
 from tests.lab.processes import ROOT
-from tests.lab.rack import Rack
+from tests.lab.rack import Rack, unmount_below
 from tests.lab.wait import eventually
 
 pytestmark = [
@@ -27,7 +27,17 @@ pytestmark = [
 
 OWN = ("raw", "latency", "hosts", "dhcp")
 CAP_NET_RAW = 1 << 13  # linux/capability.h
-STAND_IN = {"services": {"prometheus": {"image": "netvane-test", "entrypoint": ["/usr/bin/prometheus"]}}}
+STAND_IN = {
+    "services": {
+        "prometheus": {
+            "image": "netvane-test",
+            "entrypoint": ["/usr/bin/prometheus"],
+            # The real image has a directory for the volume, which its user may write in.
+            "command": ["--config.file=/rendered/prometheus.yml", "--storage.tsdb.path=/tmp/metrics"],
+            "tmpfs": ["/tmp:mode=1777"],  # noqa: S108 - inside the container
+        }
+    }
+}
 
 
 @pytest.fixture
@@ -39,6 +49,7 @@ def docker(rack: Rack) -> Iterator[Engine]:
         with engine(machine, directory) as started:
             yield started
     finally:
+        unmount_below(directory)  # the engine leaves its network namespace's name there
         shutil.rmtree(directory)
 
 

@@ -1,5 +1,6 @@
 """`netvane up` with all its real parts, in a home of the lab."""
 
+import json
 import os
 import pty
 import re
@@ -8,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
+from netvane.up.seeing import find_loki
 from tests.lab.home import Home
 from tests.lab.netns import Namespace
 from tests.lab.processes import PYTHON_ENV, Process
@@ -103,7 +106,7 @@ def up(home: Home) -> Iterator[Process]:
 def test_every_part_has_its_own_user_and_just_its_capability(home: Home, up: Process) -> None:
     (user,) = re.findall(r"^netvane:x:(\d+):(\d+):", Path("/etc/passwd").read_text(), re.MULTILINE)
     running = children(up.pid)
-    assert set(running) == set(PARTS)
+    assert set(running) - {"loki", "grafana"} == set(PARTS)  # these only where they are installed
     for part, pid in running.items():
         now = status(pid)
         assert now["Uid"].split() == [user[0]] * 4, part
@@ -293,3 +296,18 @@ def test_at_a_terminal(home: Home, end: str) -> None:
             assert not any(is_alive(pid) for pid in running.values())
         finally:
             process.terminate()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(find_loki()[0] is None, reason=find_loki()[1])
+def test_events_reach_the_loki_that_it_starts(home: Home) -> None:
+    with start(home) as up:
+        eventually_says(up, r"^loki +running +http://127\.0\.0\.1:3100$")
+        query = urlencode({"query": '{job="latency", event="verdict"}'})
+
+        def has_arrived() -> bool:
+            answer = home.mon.http(f"http://127.0.0.1:3100/loki/api/v1/query_range?{query}")
+            return bool(json.loads(answer.text)["data"]["result"])
+
+        eventually(has_arrived, within=60, what="a verdict in Loki")
+        assert up.stop(grace=60) == 0

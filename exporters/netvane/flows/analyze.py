@@ -25,6 +25,7 @@ from netvane.flows.tables import print_columns
 from netvane.flows.totals import RX, TX
 
 MAX_DEVICES = 65_536
+CHUNK = 16 << 20  # larger batches take less time a packet
 EXPIRE_NS = 60_000_000_000
 END_OF_TIME = 2**62
 
@@ -71,7 +72,7 @@ def analyze(path: Path) -> Analysis:
     ended: list[U64] = []
     messages: list[DnsLine] = []
     next_expiry = 0
-    with CaptureFile(path) as capture:
+    with CaptureFile(path, CHUNK) as capture:
         for batch in capture.batches():
             processed = engine.process(batch)
             _read_dns(processed, messages)
@@ -171,7 +172,7 @@ def _write_csv(analysis: Analysis, out: TextIO) -> None:
 
 def _write_table(analysis: Analysis, out: TextIO) -> None:
     out.write(f"{analysis.frames} frames, {analysis.bytes} bytes")
-    out.write(f", {analysis.malformed} malformed, {analysis.slow_path} decoded one by one\n\n")
+    out.write(f", {analysis.malformed} malformed, {analysis.slow_path} not plain\n\n")
     rows: list[list[Any]] = [["device", "tx frames", "tx bytes", "rx frames", "rx bytes"]]
     by_bytes = sorted(analysis.devices.items(), key=lambda item: -(item[1].tx_bytes + item[1].rx_bytes))
     rows += [[mac, *msgspec.structs.astuple(counts)] for mac, counts in by_bytes]

@@ -1,6 +1,7 @@
 """A batch of captured frames: where each lies in a buffer, how long it was, when it came."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +10,11 @@ U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
-LEAD = 2  # bytes before a frame that are read with it, so that its IP header falls on a multiple of eight
-ROW_WORDS = 9  # two bytes, Ethernet 14, IPv6 40, TCP up to its flags and two more
-ROW_BYTES = 8 * ROW_WORDS
-# A tagged frame is read once more four bytes further on.
-TAIL = ROW_BYTES + 8  # bytes that the buffer holds beyond the last byte of any frame
+LEAD = 2  # bytes before a frame that are read with it, so that its addresses fall into two words of eight
+# Bytes that the buffer holds beyond the end of any frame: Ethernet, a tag, IPv4 with options, TCP up to its flags.
+TAIL = 96
+
+_ADDRESSES = np.dtype([("before", "u8"), ("source", "u8")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,18 @@ class Batch:
         data = self.data.data
         return [bytes(data[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
-    def words(self) -> U64:
-        """uint64[ROW_WORDS, n], as this machine reads it: the first bytes of every frame, and the LEAD before it."""
-        return gather(self.data, self.offsets)
+    def addresses(self) -> tuple[U64, U64]:
+        """Of each frame destination MAC << 16 with what lies before it, and source MAC | ethertype << 48, both in the
+        order of the frame.
+        """
+        found = gather(self.data, self.offsets - LEAD, _ADDRESSES)
+        return found["before"], found["source"]
 
 
-def gather(data: U8, offsets: I64) -> U64:
-    """See Batch.words. A copy of each row by its offset, then one transposition: later columns are contiguous."""
-    rows = np.ndarray((len(data) - ROW_BYTES + 1,), dtype=f"V{ROW_BYTES}", buffer=data, strides=(1,))
-    picked = rows[offsets - LEAD].view(np.uint64).reshape(-1, ROW_WORDS)
-    return np.ascontiguousarray(picked.T)
+def gather(data: U8, offsets: I64, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """What lies at `offsets`, read as `kind`: a copy, which may begin anywhere."""
+    # As opaque bytes: fields would be copied one by one.
+    size = kind.itemsize
+    view = np.ndarray((len(data) - size + 1,), dtype=f"V{size}", buffer=data, strides=(1,))
+    found: npt.NDArray[Any] = view[offsets].view(kind)
+    return found

@@ -1,7 +1,11 @@
 """The working loop: drains the rings into the engine, and tells what flows and names there were.
 
 It sleeps on a timer, because waiting for the socket would wake it for every packet. While little happens it drains
-every 200 ms and only looks at one slot in between; as the ring fills it drains more often, down to 20 ms.
+every two seconds, because a small batch costs nearly as much as a large one, and only looks at one slot of each ring in
+between; as one fills it drains more often, down to 20 ms.
+
+Names are read one packet at a time, so that their number is limited: what comes beyond that stays in its small ring
+until that is full, and the kernel counts the rest as dropped. Counting goes on.
 """
 
 import threading
@@ -21,10 +25,12 @@ from netvane.flows.ring import BLOCK_BYTES, Counts, Ring
 
 BATCH_SLOTS = 8192
 NAME_RING_BYTES = 2 * BLOCK_BYTES
-DRAIN_SECONDS = 0.2
-LOOK_SECONDS = 0.05
+DRAIN_SECONDS = 2.0
+LOOK_SECONDS = 0.1
 SHORTEST_SECONDS = 0.02
-LOOK_PART = 8  # more than 1/8 of the ring used: drain at once, and sleep less
+LOOK_PART = 8  # more than 1/8 of a ring used: drain at once, and sleep less
+LOOK_PART_NAMES = 2
+NAMES_A_SECOND = 2_000  # a home of 50 devices has some 20
 INTERFACE_SECONDS = 1.0
 EXPIRE_SECONDS = 20.0
 STOP_SECONDS = 3.0
@@ -45,7 +51,7 @@ class Listener(Protocol):
         """An interface cannot be listened to, and why; None: it can."""
 
     def ticked(self, now: int) -> None:
-        """Once a second, Unix ns: the loop is alive."""
+        """Every other second, Unix ns: the loop is alive."""
 
 
 @dataclass(slots=True)
@@ -61,6 +67,24 @@ class Port:
     opened: int = 0
     highest_use: float = 0.0  # of the ring, since whoever shows it last looked
     last_frame_ns: int = 0
+    names_allowed: float = 0.0  # how many may be read
+    names_read: float = 0.0  # when the last were, in monotonic seconds
+
+    @property
+    def pressed(self) -> bool:
+        """A ring must be drained at once. Names that have to wait do not press."""
+        ring, names = self.ring, self.names
+        if ring is None or names is None:
+            return False
+        few = names.slots // LOOK_PART_NAMES
+        return ring.is_used(ring.slots // LOOK_PART) or (self.names_allowed >= few and names.is_used(few))
+
+    def allow_names(self, now: float) -> int:
+        """How many names may be read now; as many as the ring holds at once after a quiet time."""
+        most = self.names.slots if self.names is not None else 0
+        self.names_allowed = min(self.names_allowed + (now - self.names_read) * NAMES_A_SECOND, most)
+        self.names_read = now
+        return int(self.names_allowed)
 
 
 class Capture:
@@ -104,6 +128,11 @@ class Capture:
             for port in self.ports:
                 self._close(port)
 
+    def catch_up(self) -> None:
+        """Count what waits in the rings; for whoever reads the engine and holds the lock."""
+        for port in self.ports:
+            self._drain(port)
+
     @property
     def failure(self) -> BaseException | None:
         """What ended the thread, if anything did."""
@@ -122,16 +151,13 @@ class Capture:
         while not self._stopping.is_set():
             time.sleep(pause)
             now = time.monotonic()
-            pressed = any(
-                port.ring is not None and port.ring.is_used(port.ring.slots // LOOK_PART) for port in self.ports
-            )
+            pressed = any(port.pressed for port in self.ports)
             pause = SHORTEST_SECONDS if pressed else LOOK_SECONDS
             if not pressed and now - drained < DRAIN_SECONDS - LOOK_SECONDS / 2:
                 continue
             drained = now
             with self.lock:
-                for port in self.ports:
-                    self._drain(port)
+                self.catch_up()
                 if now - checked >= INTERFACE_SECONDS:
                     checked = now
                     self._check_interfaces()
@@ -151,7 +177,8 @@ class Capture:
             return
         waiting = ring.ready()
         # Names are read after what is counted was measured off: the rest of a hello never comes before its beginning.
-        for_names = names.ready()
+        for_names = min(names.ready(), port.allow_names(time.monotonic()))
+        port.names_allowed -= for_names
         while for_names > 0:
             batch = names.take(for_names)
             self._tell(self.names.read(batch))

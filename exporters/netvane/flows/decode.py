@@ -1,73 +1,125 @@
-"""Plain frames decoded as columns: no Python loop over packets.
+"""Frames decoded as columns: no Python loop over packets.
 
-Plain are IPv4 without options and fragments, IPv6 without extension headers, and all that is not IP, each with at most
-one VLAN tag and nothing malformed. All other frames are left to netvane.flows.slowpath. Both give the same keys.
+Done here are IPv4 and IPv6 with all that may be in their headers, and all that is not IP, each with at most one VLAN
+tag and nothing malformed or cut short. All other frames are left to netvane.flows.slowpath. Both give the same keys.
+
+Of every frame its Ethernet header is read, and then by family its IP header with what follows, as an array of structs.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from netvane.flows import keys as k
 from netvane.flows.batch import I64, U8, U64, Batch, gather
-from netvane.flows.keys import MASK32, SHIFT32, Hasher
+from netvane.flows.keys import SHIFT32, Hasher
+
+U16 = npt.NDArray[np.uint16]
+Bools = npt.NDArray[np.bool_]
+Structs = npt.NDArray[np.void]
 
 _U = np.uint64
-_SHIFT8, _SHIFT16, _SHIFT48, _SHIFT56 = _U(8), _U(16), _U(48), _U(56)
-_BYTE, _SHORT, _LOW48 = _U(0xFF), _U(0xFFFF), _U(0xFFFFFFFFFFFF)
-_ETHERNET = 14
-
-# First word of an IPv4 header: version 4 with 5 words of header; neither "more fragments" nor a fragment offset.
-_IPV4_SHAPE, _IPV4_PLAIN = _U(0xFF3F0000000000FF), _U(0x45)
-_IPV6_VERSION, _IPV6_PLAIN = _U(0xF0), _U(0x60)
+_SHORT, _LOW48 = _U(0xFFFF), _U(0xFFFFFFFFFFFF)
+_SHIFT48 = _U(48)
+_ETHERNET, _TAG, _IPV4, _IPV6 = 14, 4, 20, 40
 
 TCP, UDP = 6, 17
-# IPv6 extension headers (IANA), and "no next header".
-_EXTENSIONS = (0, 43, 44, 51, 59, 60, 135, 139, 140)
+_FRAGMENT, _AH = 44, 51
+# IPv6 extension headers that say what follows them (IANA).
+_IS_EXTENSION = np.zeros(256, dtype=bool)
+_IS_EXTENSION[[0, 43, _FRAGMENT, _AH, 60, 135, 139, 140]] = True
+_MAX_EXTENSIONS = 8  # longer chains go the slow path
 
-# By protocol: bytes of its header that must be there, and which bits of a header's first 32 are ports.
-_NEED = np.zeros(256, dtype=np.uint64)
-_NEED[TCP], _NEED[UDP] = 20, 8
-_PORTS = np.zeros(256, dtype=np.uint64)
-_PORTS[[TCP, UDP]] = MASK32
-_NEED6 = _NEED.copy()
-_NEED6[list(_EXTENSIONS)] = 1 << 32  # never there: the slow path walks them
+_TYPE = np.dtype("u2")
 
-_SYN_ACK, _SYN = _U(0x12), _U(0x02)
+# Numbers of 16 bits are in the order of the frame.
+_TRANSPORT = np.dtype([("ports", "u4"), ("numbers", "u8"), ("tcp_size", "u1"), ("tcp_flags", "u1")])
+_IPV4_HEADERS = np.dtype(
+    [
+        ("version", "u1"),
+        ("service", "u1"),
+        ("total", "u2"),
+        ("id", "u2"),
+        ("fragment", "u2"),
+        ("ttl", "u1"),
+        ("protocol", "u1"),
+        ("checksum", "u2"),
+        ("source", "u4"),
+        ("destination", "u4"),
+        ("transport", _TRANSPORT),
+    ]
+)
+_IPV6_HEADERS = np.dtype(
+    [
+        ("version", "u1"),
+        ("class", "u1"),
+        ("flow", "u2"),
+        ("payload", "u2"),
+        ("protocol", "u1"),
+        ("hops", "u1"),
+        ("source", "u8", 2),
+        ("destination", "u8", 2),
+        ("transport", _TRANSPORT),
+    ]
+)
+_EXTENSION_HEADER = np.dtype([("next", "u1"), ("length", "u1"), ("fragment", "u2")])
+_IPV4_USUAL = 0x45  # version 4 and 5 words of header
+_OFFSET, _OFFSET_AND_MORE = np.uint16(0xFF1F), np.uint16(0xFF3F)
+_OFFSET6 = np.uint16(0xF8FF)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A decoded batch. Rows that are in `slow` have hash 0 and no meaning elsewhere.
+    """A decoded batch of n frames. Rows that are in `slow` have hash 0 and no meaning elsewhere.
 
-    `words`   uint64[9, n] of the frames, VLAN tags taken out (netvane.flows.batch).
-    `hashes`  uint64[n], 0 where the slow path must look.
-    `last`    uint64[n], word 6 of the key: ports, protocol, flags.
-    `tcp`     uint8[n], flags of the TCP header, 0 where there is none.
-    `slow`    int64, rows for the slow path.
+    `unusual`          how many of the others have IPv4 options, IPv6 extension headers, or are fragments.
+
+    `hashes`           uint64[n], 0 where the slow path must look.
+    `last`             uint64[n], word 6 of the key: ports, protocol, flags.
+    `tcp`              uint8[n], flags of the TCP header, 0 where there is none.
+    `slow`             int64, rows for the slow path.
+    `data`             uint8, the batch's buffer.
+    `starts`           int64[n], where what follows the Ethernet header and a tag begins in it.
+    `first`, `second`  uint64[n], words 0 and 1 of the key.
     """
 
-    words: U64
     hashes: U64
     last: U64
     tcp: U8
     slow: I64
+    unusual: int
+    data: U8
+    starts: I64
+    first: U64
+    second: U64
 
     def keys(self, rows: I64) -> U64:
-        """Keys uint64[rows, 7] (netvane.flows.keys) of plain rows."""
-        words = self.words[:, rows]
+        """Keys uint64[rows, 7] (netvane.flows.keys) of rows that are not slow."""
         found = np.zeros((len(rows), k.WORDS), dtype=np.uint64)
-        found[:, 0] = words[0]
-        found[:, 1] = words[1]
-        ethertype = words[1] >> _SHIFT48
-        is4, is6 = ethertype == k.ETH_IPV4, ethertype == k.ETH_IPV6
-        found[:, 2] = np.where(is4, words[3] >> SHIFT32, np.where(is6, words[3], _U(0)))
-        found[:, 3] = np.where(is6, words[4], _U(0))
-        found[:, 4] = np.where(is4, words[4] & MASK32, np.where(is6, words[5], _U(0)))
-        found[:, 5] = np.where(is6, words[6], _U(0))
+        found[:, 0] = self.first[rows]
+        found[:, 1] = self.second[rows]
         found[:, 6] = self.last[rows]
+        ethertype = found[:, 1] >> _SHIFT48
+        is4 = np.flatnonzero(ethertype == k.ETH_IPV4)
+        headers = gather(self.data, self.starts[rows[is4]], _IPV4_HEADERS)
+        found[is4, 2], found[is4, 4] = headers["source"], headers["destination"]
+        is6 = np.flatnonzero(ethertype == k.ETH_IPV6)
+        headers = gather(self.data, self.starts[rows[is6]], _IPV6_HEADERS)
+        found[is6, 2:4], found[is6, 4:6] = headers["source"], headers["destination"]
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Packets:
+    """Decoded IP packets: `hashed` is what all but words 0 and 1 of the key add to the hash."""
+
+    plain: Bools
+    unusual: int
+    hashed: U64
+    last: U64
+    tcp: U8
 
 
 class Decoder:
@@ -77,116 +129,143 @@ class Decoder:
         self._hasher = hasher
 
     def decode(self, batch: Batch) -> Columns:
-        n = len(batch)
-        words = batch.words()
-        links = np.zeros(n, dtype=np.uint64) if batch.links is None else batch.links
-        captured = np.maximum(batch.captured, _U(_ETHERNET)) - _U(_ETHERNET)
-        wire = np.maximum(batch.wire, _U(_ETHERNET)) - _U(_ETHERNET)
-        ethertype = words[1] >> _SHIFT48
+        destination, source = batch.addresses()
+        first = destination & ~_SHORT
+        if batch.links is not None:
+            first |= batch.links
+        second = source.copy()
+        ethertype = (second >> _SHIFT48).astype(np.uint16)
+        starts = batch.offsets + _ETHERNET
         plain = batch.captured >= _ETHERNET
         tagged = np.flatnonzero(ethertype == k.ETH_VLAN)
         if tagged.size:
-            links, double = _untag(batch, words, links, tagged)
-            ethertype = words[1] >> _SHIFT48
-            for lengths in (captured, wire):
-                lengths[tagged] = np.maximum(lengths[tagged], _U(4)) - _U(4)
-            plain[tagged] = (batch.captured[tagged] >= _ETHERNET + 4) & ~double
-        words[0] = (words[0] & ~_SHORT) | links
+            at = starts[tagged]
+            inner = gather(batch.data, at + 2, _TYPE)
+            double = (first[tagged] & _U(k.TAGGED) != 0) | _is_tag(inner)
+            link = gather(batch.data, at, _TYPE).byteswap() & np.uint16(0x0FFF) | np.uint16(k.TAGGED)
+            first[tagged] |= np.where(double, np.uint16(0), link)
+            second[tagged] = (second[tagged] & _LOW48) | (inner.astype(np.uint64) << _SHIFT48)
+            ethertype[tagged] = inner
+            starts[tagged] += _TAG
+            plain[tagged] = (batch.captured[tagged] >= _ETHERNET + _TAG) & ~double
 
-        hashes = np.zeros(n, dtype=np.uint64)
-        last = np.zeros(n, dtype=np.uint64)
-        tcp = np.zeros(n, dtype=np.uint8)
+        # Rows that are no IP keep this hash, unless the type field is a tag's or the length of an 802.3 frame.
+        hashes = self._hasher.add(self._hasher.add(None, 0, first), 1, second)
         is4, is6 = ethertype == k.ETH_IPV4, ethertype == k.ETH_IPV6
+        is_length = (ethertype & np.uint16(0xFF)) < 6  # an ethertype is at least 0x0600
+        plain &= ~(is_length | _is_tag(ethertype))
+        last = np.zeros(len(batch), dtype=np.uint64)
+        tcp = np.zeros(len(batch), dtype=np.uint8)
+        unusual = 0
         for family, decode in ((is4, self._ipv4), (is6, self._ipv6)):
             rows = np.flatnonzero(family & plain)
-            if rows.size == n:
-                hashes, last, tcp = decode(words, captured, wire)
-            elif rows.size:
-                hashes[rows], last[rows], tcp[rows] = decode(words[:, rows], captured[rows], wire[rows])
-        # What is left is neither IP nor tagged twice, unless its type field is the length of an 802.3 frame.
-        rest = np.flatnonzero(plain & ~(is4 | is6))
-        if rest.size:
-            low = words[1, rest] >> _SHIFT48
-            length = (low & _BYTE) < 6  # an ethertype is at least 0x0600
-            hashes[rest] = np.where(length | _is_tag(low), _U(0), self._ethernet(words[0, rest], words[1, rest]))
-        return Columns(words, hashes, last, tcp, np.flatnonzero(hashes == 0))
+            if rows.size:
+                before = starts[rows] - batch.offsets[rows]
+                captured, wire = (length[rows].view(np.int64) - before for length in (batch.captured, batch.wire))
+                packets = decode(batch.data, starts[rows], captured, wire)
+                hashes[rows] += packets.hashed
+                last[rows] = packets.last
+                tcp[rows] = packets.tcp
+                plain[rows] = packets.plain
+                unusual += packets.unusual
+        hashes = np.maximum(hashes, _U(1)) * plain
+        return Columns(hashes, last, tcp, np.flatnonzero(~plain), unusual, batch.data, starts, first, second)
 
-    def _ethernet(self, first: U64, second: U64) -> U64:
-        low, high = self._hasher.low, self._hasher.high
-        total: U64 = (first & MASK32) * low[0]
-        total += (first >> SHIFT32) * high[0]
-        total += (second & MASK32) * low[1]
-        total += (second >> SHIFT32) * high[1]
-        return total
-
-    def _finish(self, total: U64, last: U64, plain: npt.NDArray[np.bool_]) -> U64:
-        total += (last & MASK32) * self._hasher.low[6]
-        total += (last >> SHIFT32) * self._hasher.high[6]
-        return np.maximum(total, _U(1)) * plain
-
-    def _ipv4(self, words: U64, captured: U64, wire: U64) -> tuple[U64, U64, U8]:
-        low = self._hasher.low
-        total = _swapped((words[2] >> _SHIFT16) & _SHORT)
-        protocol = (words[3] >> _SHIFT8) & _BYTE
-        need = _NEED[protocol] + _U(20)
-        plain = (words[2] & _IPV4_SHAPE) == _IPV4_PLAIN
+    def _ipv4(self, data: U8, starts: I64, captured: I64, wire: I64) -> _Packets:
+        headers = gather(data, starts, _IPV4_HEADERS)
+        total, version, fragment = headers["total"].byteswap(), headers["version"], headers["fragment"]
+        size = (version & np.uint8(15)) * np.uint8(4)
+        unusual = version != _IPV4_USUAL
+        optional = np.flatnonzero(unusual)
+        if optional.size:
+            headers["transport"][optional] = gather(data, starts[optional] + size[optional], _TRANSPORT)
+        unusual |= fragment & _OFFSET_AND_MORE != 0
+        whole = fragment & _OFFSET == 0  # or the first fragment
+        is_tcp, is_udp = whole & (headers["protocol"] == TCP), whole & (headers["protocol"] == UDP)
+        need = is_tcp * np.uint8(20) + is_udp * np.uint8(8) + size
+        plain = (version & np.uint8(0xF0) == 0x40) & (size >= _IPV4)
         plain &= (need <= total) & (need <= captured) & (total <= wire)
-        flags, tcp_plain = _tcp(words[6], protocol == TCP, total - _U(20))
-        last = ((words[4] >> SHIFT32) & _PORTS[protocol]) | _protocol_and_flags(protocol, flags)
-        hashed = self._ethernet(words[0], words[1])
-        hashed += (words[3] >> SHIFT32) * low[2]
-        hashed += (words[4] & MASK32) * low[4]
-        return self._finish(hashed, last, plain & tcp_plain), last, flags.astype(np.uint8)
+        last, tcp, tcp_plain = _transport(headers["transport"], headers["protocol"], is_tcp, is_udp, total - size)
+        plain &= tcp_plain
+        hashed = self._hasher.add(None, 6, last)
+        hashed = self._hasher.add_half(hashed, 2, headers["source"])
+        hashed = self._hasher.add_half(hashed, 4, headers["destination"])
+        return _Packets(plain, int(np.count_nonzero(plain & unusual)), hashed, last, tcp)
 
-    def _ipv6(self, words: U64, captured: U64, wire: U64) -> tuple[U64, U64, U8]:
-        low, high = self._hasher.low, self._hasher.high
-        payload = _swapped((words[2] >> SHIFT32) & _SHORT)
-        protocol = (words[2] >> _SHIFT48) & _BYTE
-        need = _NEED6[protocol]
-        plain = (words[2] & _IPV6_VERSION) == _IPV6_PLAIN
-        plain &= (need <= payload) & (need + _U(40) <= captured) & (payload + _U(40) <= wire) & (payload != 0)
-        flags, tcp_plain = _tcp(words[8] >> SHIFT32, protocol == TCP, payload)
-        last = (words[7] & _PORTS[protocol]) | _protocol_and_flags(protocol, flags)
-        hashed = self._ethernet(words[0], words[1])
-        for position, word in ((2, words[3]), (3, words[4]), (4, words[5]), (5, words[6])):
-            hashed += (word & MASK32) * low[position]
-            hashed += (word >> SHIFT32) * high[position]
-        return self._finish(hashed, last, plain & tcp_plain), last, flags.astype(np.uint8)
+    def _ipv6(self, data: U8, starts: I64, captured: I64, wire: I64) -> _Packets:
+        headers = gather(data, starts, _IPV6_HEADERS)
+        payload, protocol = headers["payload"].byteswap(), headers["protocol"]
+        plain = (headers["version"] & np.uint8(0xF0) == 0x60) & (payload != 0) & (payload <= wire - _IPV6)
+        room = payload.astype(np.int64)
+        captured = np.minimum(captured - _IPV6, room)
+        whole = np.ones(len(starts), dtype=bool)
+        extended = np.flatnonzero(_IS_EXTENSION[protocol] & plain)
+        if extended.size:
+            at = starts[extended] + _IPV6
+            chain = _after_extensions(data, at, at + captured[extended], protocol[extended])
+            headers["transport"][extended] = gather(data, at + chain.size, _TRANSPORT)
+            protocol[extended] = chain.protocol
+            whole[extended] = chain.whole
+            plain[extended] = chain.plain
+            room[extended] -= chain.size
+            captured[extended] -= chain.size
+        is_tcp, is_udp = whole & (protocol == TCP), whole & (protocol == UDP)
+        plain &= is_tcp * np.uint8(20) + is_udp * np.uint8(8) <= captured
+        last, tcp, tcp_plain = _transport(headers["transport"], protocol, is_tcp, is_udp, room)
+        plain &= tcp_plain
+        hashed = self._hasher.add(None, 6, last)
+        for position, address in ((2, headers["source"]), (4, headers["destination"])):
+            hashed = self._hasher.add(hashed, position, address[:, 0])
+            hashed = self._hasher.add(hashed, position + 1, address[:, 1])
+        return _Packets(plain, int(np.count_nonzero(plain[extended])), hashed, last, tcp)
 
 
-def _untag(batch: Batch, words: U64, links: U64, rows: I64) -> tuple[U64, npt.NDArray[np.bool_]]:
-    """Take the first VLAN tag out of `words` of `rows`; returns `links` with it, and which of
-    the rows have another one.
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Where chains of extension headers end: `size` bytes on, before a header of `protocol`.
+
+    `whole` is False for later fragments, `plain` where the slow path must look.
     """
-    moved = gather(batch.data, batch.offsets[rows] + 4)
-    found = _swapped(words[2, rows] & _SHORT) & _U(0x0FFF) | _U(k.TAGGED)
-    ethertype = moved[1] >> _SHIFT48
-    double = (links[rows] & _U(k.TAGGED) != 0) | _is_tag(ethertype)
-    words[1, rows] = (words[1, rows] & _LOW48) | (ethertype << _SHIFT48)
-    words[2:, rows] = moved[2:]
-    links = links.copy()
-    links[rows] = np.where(double, links[rows], links[rows] | found)
-    return links, double
+
+    size: I64
+    protocol: U8
+    whole: Bools
+    plain: Bools
 
 
-def _is_tag(ethertype: U64) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = (ethertype == k.ETH_VLAN) | (ethertype == k.ETH_QINQ) | (ethertype == k.ETH_QINQ_OLD)
+def _after_extensions(data: U8, starts: I64, ends: I64, protocol: U8) -> _Chain:
+    """Walks chains that begin at `starts` with a header of `protocol`, as far as `ends`."""
+    at, protocol = starts.copy(), protocol.copy()
+    whole, plain = np.ones(len(starts), dtype=bool), np.ones(len(starts), dtype=bool)
+    rows = np.arange(len(starts))
+    for _ in range(_MAX_EXTENSIONS):
+        if not rows.size:
+            break
+        header, kind = gather(data, at[rows], _EXTENSION_HEADER), protocol[rows]
+        length = header["length"].astype(np.int64)
+        size = np.where(kind == _AH, (length + 2) * 4, np.where(kind == _FRAGMENT, 8, (length + 1) * 8))
+        fits = at[rows] + size <= ends[rows]
+        plain[rows] = fits
+        whole[rows] = (kind != _FRAGMENT) | (header["fragment"] & _OFFSET6 == 0)
+        at[rows] += size * fits
+        protocol[rows] = header["next"]
+        rows = rows[fits & whole[rows] & _IS_EXTENSION[header["next"]]]
+    plain[rows] = False
+    return _Chain(at - starts, protocol, whole, plain)
+
+
+def _transport(
+    headers: Structs, protocol: U8, is_tcp: Bools, is_udp: Bools, room: npt.NDArray[Any]
+) -> tuple[U64, U8, Bools]:
+    """Word 6 of the keys, TCP flags (0 where it is no TCP), and whether the TCP header's length fits in `room`."""
+    size = headers["tcp_size"] >> np.uint8(2) & np.uint8(0x3C)
+    tcp = headers["tcp_flags"] * is_tcp
+    syn = (tcp & np.uint8(0x12)) == 0x02
+    high = (syn + np.uint16(k.IP)) << np.uint16(k.FLAGS_SHIFT - k.PROTOCOL_SHIFT) | protocol
+    last = high.astype(np.uint64) << SHIFT32 | headers["ports"] * (is_tcp | is_udp)
+    return last, tcp, ~is_tcp | ((size >= 20) & (size <= room))
+
+
+def _is_tag(ethertype: U16) -> Bools:
+    found: Bools = (ethertype == k.ETH_VLAN) | (ethertype == k.ETH_QINQ) | (ethertype == k.ETH_QINQ_OLD)
     return found
-
-
-def _swapped(short: U64) -> U64:
-    swapped: U64 = ((short & _BYTE) << _SHIFT8) | (short >> _SHIFT8)
-    return swapped
-
-
-def _tcp(word: U64, is_tcp: npt.NDArray[np.bool_], size: U64) -> tuple[U64, npt.NDArray[np.bool_]]:
-    """Flags (0 where it is no TCP) and whether the header length is possible; `word` begins with the length's byte."""
-    header = (word >> _U(2)) & _U(0x3C)
-    flags = ((word >> _SHIFT8) & _BYTE) * is_tcp
-    return flags, ~is_tcp | ((header >= 20) & (header <= size))
-
-
-def _protocol_and_flags(protocol: U64, tcp_flags: U64) -> U64:
-    syn = (tcp_flags & _SYN_ACK) == _SYN
-    both: U64 = (protocol << SHIFT32) | ((syn + _U(k.IP)) << _U(k.FLAGS_SHIFT))
-    return both

@@ -195,14 +195,19 @@ def _read_answers(message: bytes, offset: int, records: int, answers: list[Answe
         if offset + length > len(message):
             return False
         if number == 1 and length == 4:
-            text = socket.inet_ntop(socket.AF_INET, message[offset : offset + 4])
+            text = address_text(message[offset : offset + 4])
         elif number == 28 and length == 16:
-            text = socket.inet_ntop(socket.AF_INET6, message[offset : offset + 16])
+            text = address_text(message[offset : offset + 16])
         else:
             text = _data_text(message, offset, length, number)[:MAX_TEXT]
         answers.append(Answer(TYPES.get(number) or f"TYPE{number}", text, ttl))
         offset += length
     return records <= MAX_ANSWERS
+
+
+@lru_cache(maxsize=8192)
+def address_text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 def _data_text(message: bytes, offset: int, length: int, number: int) -> str:
@@ -216,7 +221,13 @@ def _data_text(message: bytes, offset: int, length: int, number: int) -> str:
     return f"\\# {length} {message[offset : offset + length][: MAX_TEXT // 2].hex()}"
 
 
-def _host(message: bytes, offset: int, _length: int) -> str:
+def _host(message: bytes, offset: int, length: int) -> str:
+    # Without a pointer it can be remembered.
+    last = offset + length - 1
+    if length <= MAX_NAME_BYTES and message.find(0, offset, offset + length) == last:
+        name = _uncompressed(message[offset:last])
+        if name is not None:
+            return name
     return _read_name(message, offset)[0]
 
 

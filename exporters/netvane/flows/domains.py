@@ -12,6 +12,11 @@ def _suffixes() -> PublicSuffixList:
     return PublicSuffixList(accept_unknown=False, only_icann=False)
 
 
+def load() -> None:
+    """Read the list now: it takes longer than a capture should wait at its first name."""
+    _suffixes()
+
+
 @functools.lru_cache(maxsize=8192)
 def registrable_domain(name: str) -> str | None:
     """``example.co.uk`` for ``www.example.co.uk``; None for a public suffix itself, a bare label or an address.

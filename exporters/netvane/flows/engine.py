@@ -25,7 +25,10 @@ _MAC_MASK = _U(0xFFFFFFFFFFFF)
 
 @dataclass(slots=True)
 class Counts:
-    """What the engine says of its own work; only ever grows."""
+    """What the engine says of its own work; only ever grows.
+
+    `slow_path`: frames that are not plain, each of which costs more than others.
+    """
 
     malformed: int = 0
     slow_path: int = 0
@@ -78,6 +81,7 @@ class Engine:
         """Count a batch."""
         columns = self._decoder.decode(batch)
         slow = columns.slow
+        self.counts.slow_path += slow.size + columns.unusual
         slow_keys, slow_tcp = self._slow(batch, slow)
         if slow.size:
             columns.hashes[slow] = self._hasher.of_words(slow_keys)
@@ -132,8 +136,8 @@ class Engine:
         classes = self.accounts.classes[at]
         is_tcp = classes & BIT["tcp"] != 0
         opening = np.where(is_tcp, flags & _U(k.SYN) != 0, ~later)
-        for row in np.flatnonzero(opening & is_lookup(classes)).tolist():
-            pair = int(self.accounts.pair[at[row]])
+        lookups = np.flatnonzero(opening & is_lookup(classes))
+        for row, pair in zip(lookups.tolist(), self.accounts.pair[at[lookups]].tolist(), strict=True):
             opening[row] = pair not in self._looked_up
             self._looked_up.add(pair)
         return Begun(keys, self.accounts.scopes[at], opening)
@@ -172,7 +176,6 @@ class Engine:
         packed = b"".join([_PACK_KEY(*frame.key) for frame in decoded])
         keys = np.frombuffer(packed, dtype=np.uint64).reshape(-1, k.WORDS)
         tcp = np.array([frame.tcp_flags for frame in decoded], dtype=np.uint8)
-        self.counts.slow_path += len(decoded)
         self.counts.malformed += sum(frame.malformed for frame in decoded)
         return keys, tcp
 

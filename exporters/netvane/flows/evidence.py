@@ -24,8 +24,8 @@ def packets_of(files: list[Path], mac: str, since: int) -> Iterator[Packet]:
     """The packets from and to `mac` since then; a file that is gone or empty is passed over. Raises OSError."""
     wanted = int.from_bytes(bytes.fromhex(mac.replace(":", "")), "little")
     for batch in _batches(files):
-        words = batch.words()
-        device = (words[0] >> np.uint64(16) == wanted) | (words[1] & np.uint64(0xFFFFFFFFFFFF) == wanted)
+        destination, source = batch.addresses()
+        device = (destination >> np.uint64(16) == wanted) | (source & np.uint64(0xFFFFFFFFFFFF) == wanted)
         rows = np.flatnonzero(device & (batch.ts >= since) & (batch.captured >= 12))
         yield from zip(batch.ts[rows].tolist(), batch.wire[rows].tolist(), batch.frames_at(rows), strict=True)
 

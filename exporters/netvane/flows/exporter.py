@@ -12,7 +12,7 @@ from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.common.service import Service, private_directory
-from netvane.flows import ask, devices, home, interfaces, metrics, querytail, recorder
+from netvane.flows import ask, devices, domains, home, interfaces, metrics, querytail, recorder
 from netvane.flows.anomalies.records import Home
 from netvane.flows.capture import Capture
 from netvane.flows.country import country_of
@@ -66,6 +66,7 @@ class FlowsExporter:
 
     async def start(self) -> None:
         private_directory(self._service.data_dir)
+        domains.load()
         await self._journal.start()
         self._unusual = Unusual(self._service.data_dir, self._append, self._service.clock, self._settings.anomalies)
         self._watch_once()
@@ -214,6 +215,7 @@ class FlowsExporter:
         if capture is None:
             return
         with capture.lock:
+            capture.catch_up()
             self._engine.settle()
             yield from metrics.traffic(self._engine)
             yield from metrics.work(self._engine, capture.names)

@@ -1,14 +1,16 @@
 """Flow records as events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from netvane.common.clock import rfc3339
 from netvane.common.event_schema import Flow
 from netvane.flows import keys as k
 from netvane.flows.decode import TCP, UDP
+from netvane.flows.dns import address_text
 from netvane.flows.flowrecords import FlowRecord
-from netvane.flows.nameport import address_text, mac_text
+from netvane.flows.totals import mac_text
 
 PROTOCOL_NAMES = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmpv6", 132: "sctp"}
 _FLAGS = ((0x02, "SYN"), (0x10, "ACK"), (0x01, "FIN"), (0x04, "RST"), (0x08, "PSH"), (0x20, "URG"))
@@ -21,18 +23,27 @@ def protocol_name(number: int) -> str:
     return PROTOCOL_NAMES.get(number, str(number))
 
 
-def ends_of(key: tuple[int, ...]) -> tuple[str, str, int, str, str, int]:
+def ends_of(key: Sequence[int]) -> tuple[str, str, int, str, str, int]:
     """(MAC, address, port) of the source and of the destination of a key (netvane.flows.keys)."""
-    is4 = key[1] >> 48 == k.ETH_IPV4
-    ends: list[tuple[str, str, int]] = []
-    for mac, first, second, port in (
-        (key[1] & _MAC_MASK, key[2], key[3], key[6] & 0xFFFF),
-        (key[0] >> 16, key[4], key[5], key[6] >> 16 & 0xFFFF),
-    ):
-        packed = first.to_bytes(8, "little") + second.to_bytes(8, "little")
-        address = address_text(packed[:4] if is4 else packed)
-        ends.append((mac_text(mac.to_bytes(6, "little")), address, (port & 0xFF) << 8 | port >> 8))
-    return *ends[0], *ends[1]
+    ports = key[6]
+    return (
+        *source_of(key),
+        (ports & 0xFF) << 8 | ports >> 8 & 0xFF,
+        mac_text(key[0] >> 16),
+        _address_text(key[4], key[5], key[1] >> 48 == k.ETH_IPV4),
+        (ports >> 16 & 0xFF) << 8 | ports >> 24 & 0xFF,
+    )
+
+
+def source_of(key: Sequence[int]) -> tuple[str, str]:
+    """(MAC, address) of the source."""
+    return mac_text(key[1] & _MAC_MASK), _address_text(key[2], key[3], key[1] >> 48 == k.ETH_IPV4)
+
+
+@lru_cache(maxsize=8192)
+def _address_text(first: int, second: int, is4: bool) -> str:
+    packed = first.to_bytes(8, "little") + second.to_bytes(8, "little")
+    return address_text(packed[:4] if is4 else packed)
 
 
 def event_of(

@@ -82,17 +82,16 @@ def pairs_of(hasher: Hasher, keys: U64, scopes: U64, classes: U64) -> U64:
         (DESTINATION, keys[:, 0] >> _U(16), keys[:, 4], keys[:, 5], destination_port),
     ):
         named = ~one_end | (scopes == bit)
-        end = np.zeros((len(keys), k.WORDS), dtype=np.uint64)
-        end[:, 0], end[:, 2], end[:, 3], end[:, 6] = np.where(named, mac, _U(0)), first, second, port
-        mixed = hasher.of_words(end)
+        mixed = hasher.add(None, 0, np.where(named, mac, _U(0)))
+        for position, word in ((2, first), (3, second), (6, port)):
+            mixed = hasher.add(mixed, position, word)
         # Without this, what one end adds the other could take away.
         ends.append((mixed ^ (mixed >> SHIFT32)) * _MIX)
-    rest = np.zeros((len(keys), k.WORDS), dtype=np.uint64)
-    rest[:, 0] = keys[:, 0] & _U(0xFFFF)
-    rest[:, 1] = keys[:, 1] & ~_MAC_MASK
-    rest[:, 6] = last & _U(0xFF << k.PROTOCOL_SHIFT)
+    rest = hasher.add(None, 0, keys[:, 0] & _U(0xFFFF))
+    rest = hasher.add(rest, 1, keys[:, 1] & ~_MAC_MASK)
+    rest = hasher.add(rest, 6, last & _U(0xFF << k.PROTOCOL_SHIFT))
     folded = (last >> _U(k.FLAGS_SHIFT)) & _U(k.FOLDED) != 0
-    return np.where(folded, hasher.of_words(keys), ends[0] + ends[1] + hasher.of_words(rest))
+    return np.where(folded, hasher.of_words(keys), ends[0] + ends[1] + rest)
 
 
 def is_lookup(classes: U64) -> npt.NDArray[np.bool_]:

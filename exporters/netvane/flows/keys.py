@@ -14,6 +14,7 @@ A key is seven uint64 words, most of them as they lie in the frame (network orde
 import secrets
 
 import numpy as np
+import numpy.typing as npt
 
 from netvane.flows.batch import U64
 
@@ -69,10 +70,23 @@ class Hasher:
         self.low = words[0::2]
         self.high = words[1::2]
 
+    def add(self, total: U64 | None, position: int, words: U64) -> U64:
+        """`total` and what the word at `position` of keys adds to their hash, in place; None for 0."""
+        # The lower half need not be masked: what the upper one adds by `low` is one more random factor of its own.
+        added: U64 = words * self.low[position]
+        added += (words >> SHIFT32) * self.high[position]
+        if total is not None:
+            added += total
+        return added
+
+    def add_half(self, total: U64, position: int, halves: npt.NDArray[np.uint32]) -> U64:
+        """The same where the upper half of the word is 0."""
+        total += halves.astype(np.uint64) * self.low[position]
+        return total
+
     def of_words(self, keys: U64) -> U64:
         """uint64[n] of keys uint64[n, 7]; never 0, which means an empty place."""
-        total = np.zeros(len(keys), dtype=np.uint64)
-        for position in range(WORDS):
-            word = keys[:, position]
-            total += (word & MASK32) * self.low[position] + (word >> SHIFT32) * self.high[position]
+        total = self.add(None, 0, keys[:, 0])
+        for position in range(1, WORDS):
+            total = self.add(total, position, keys[:, position])
         return np.maximum(total, np.uint64(1))

@@ -72,7 +72,7 @@ def work(engine: Engine, names: NameReader) -> Iterable[Metric]:
     """What the engine says of itself."""
     yield CounterMetricFamily("netvane_flows_malformed_frames", "Malformed frames.", value=engine.counts.malformed)
     yield CounterMetricFamily(
-        "netvane_flows_slow_path_frames", "Frames that were decoded one by one.", value=engine.counts.slow_path
+        "netvane_flows_slow_path_frames", "Frames that are not plain, and take longer.", value=engine.counts.slow_path
     )
     yield GaugeMetricFamily("netvane_flows_table_entries", "Entries of the flow table.", value=engine.table.taken)
     yield GaugeMetricFamily("netvane_flows_table_room", "Entries that it has room for.", value=engine.table.room)

@@ -4,7 +4,6 @@ A ClientHello that is too large for one segment goes on in one that no stateless
 among the frames that are counted, of which the first 400 bytes are there.
 """
 
-import socket
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +14,7 @@ from netvane.flows import dns
 from netvane.flows import keys as k
 from netvane.flows.batch import U64, Batch
 from netvane.flows.decode import TCP, UDP
+from netvane.flows.dns import address_text
 from netvane.flows.names import DnsExchange, DnsPacket, Exchanges, NameMemory
 from netvane.flows.payload import Payload, payload_of
 from netvane.flows.quic import Initials
@@ -149,8 +149,3 @@ def _sequence(frame: bytes) -> int:
 @lru_cache(maxsize=4096)
 def mac_text(mac: bytes) -> str:
     return mac.hex(":")
-
-
-@lru_cache(maxsize=8192)
-def address_text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

@@ -24,9 +24,10 @@ class Packets(NamedTuple):
 class Buffer:
     """A file's bytes, `start` to `end`, with room around them for Batch's LEAD and TAIL."""
 
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, file: FileIO, size: int) -> None:
         self._file = file
-        self.bytes = bytearray(LEAD + CHUNK + TAIL)
+        self._size = size
+        self.bytes = bytearray(LEAD + size + TAIL)
         self.start = self.end = LEAD
         self.problem: str | None = None  # with what follows; nothing more is read then
 
@@ -37,8 +38,8 @@ class Buffer:
         self.start, self.end = LEAD, LEAD + left
         before = self.end
         with memoryview(self.bytes) as view:
-            while self.end < LEAD + CHUNK:
-                got = self._file.readinto(view[self.end : LEAD + CHUNK])
+            while self.end < LEAD + self._size:
+                got = self._file.readinto(view[self.end : LEAD + self._size])
                 if not got:
                     break
                 self.end += got

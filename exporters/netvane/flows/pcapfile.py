@@ -6,6 +6,7 @@ all else is read as columns.
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from netvane.flows import linktype, pcapng
 from netvane.flows.batch import I64, LEAD, TAIL, U8, Batch
-from netvane.flows.packetbuffer import MAX_CAPTURED, Buffer, Packets, fields
+from netvane.flows.packetbuffer import CHUNK, MAX_CAPTURED, Buffer, Packets, fields
 
 _PCAP_MAGIC = {
     b"\xd4\xc3\xb2\xa1": ("<", 1000),
@@ -22,6 +23,7 @@ _PCAP_MAGIC = {
     b"\xa1\xb2\x3c\x4d": (">", 1),
 }
 _PCAP_HEADER, _RECORD = 24, 16
+_LENGTH = 8  # where a record's header has the captured length
 
 
 class CaptureFileError(Exception):
@@ -31,11 +33,11 @@ class CaptureFileError(Exception):
 class CaptureFile:
     """Read once, from its beginning to its end."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises CaptureFileError."""
+    def __init__(self, path: Path, chunk: int = CHUNK) -> None:
+        """`chunk`: bytes in memory at a time, at least CHUNK. Raises CaptureFileError."""
         try:
             self._file = path.open("rb", buffering=0)
-            self._buffer = Buffer(self._file)
+            self._buffer = Buffer(self._file, chunk)
             self._buffer.fill()
         except OSError as error:
             raise CaptureFileError(f"{path}: {error.strerror}") from error
@@ -97,22 +99,23 @@ class CaptureFile:
         """Where the packets of the records begin that are whole in the buffer, which is moved on behind them."""
         buffer = self._buffer
         unpack = length.unpack_from
-        data, end = buffer.bytes, buffer.end
         found: list[int] = []
         append = found.append
-        at = buffer.start + _RECORD
+        at = buffer.start + _LENGTH
         captured = 0
-        while at <= end:
-            (captured,) = unpack(data, at - 8)
-            append(at)
-            at += captured + _RECORD
+        # The one loop over all packets: it ends where the header is not whole.
+        with memoryview(buffer.bytes)[: max(buffer.end - _RECORD + _LENGTH + 4, 0)] as lengths, suppress(struct.error):
+            while True:
+                (captured,) = unpack(lengths, at)
+                append(at)
+                at += captured + _RECORD
         # The last one found may go on behind the end, and a wrong length leads behind it anyway.
-        if found and at - _RECORD > end:
+        if found and at - _LENGTH > buffer.end:
             at = found.pop()
             if captured > MAX_CAPTURED:
                 buffer.problem = f"damaged: a packet of {captured} bytes"
-        buffer.start = at - _RECORD
-        return np.array(found, dtype=np.int64)
+        buffer.start = at - _LENGTH
+        return np.array(found, dtype=np.int64) + (_RECORD - _LENGTH)
 
 
 def _reframed(data: U8, packets: Packets) -> Batch:

@@ -22,6 +22,7 @@ import numpy as np
 
 from netvane.common import link
 from netvane.common.bpf import Program, attach
+from netvane.common.clock import NANOSECONDS
 from netvane.flows import keys as k
 from netvane.flows.batch import I64, U8, U64, Batch
 from netvane.flows.settings import RING_UNIT
@@ -37,8 +38,7 @@ _TPACKET_V2 = 1
 _RESERVED = 6
 _VNET_BYTES = 10
 _USER = 1  # TP_STATUS_USER: the slot is ours
-_VLAN_VALID = np.uint64(1 << 4)
-_HEADER_WORDS = 7
+_VLAN_VALID = np.uint32(1 << 4)
 _MAX_FRAME = 1522  # longer ones may be several; Ethernet with a tag
 
 _U = np.uint64
@@ -150,15 +150,15 @@ class Ring:
         # On ARM the frame might otherwise be read before the status that vouches for it: a system call is a barrier.
         os.getppid()
         slots = np.arange(self._head, self._head + count, dtype=np.int64)
-        header = self._words[self._head : self._head + count, :_HEADER_WORDS].T.astype(np.uint64)
-        status, length, captured, where, seconds, nanoseconds, tag = header
-        offsets = slots * self._slot_bytes + (where & _U(0xFFFF)).astype(np.int64)
-        ts = (seconds * _U(10**9) + nanoseconds).astype(np.int64)
+        header = self._words[self._head : self._head + count]
+        status, length, captured = header[:, 0], header[:, 1].astype(np.uint64), header[:, 2].astype(np.uint64)
+        offsets = slots * self._slot_bytes + (header[:, 3] & np.uint32(0xFFFF))
+        ts = header[:, 4].astype(np.int64) * NANOSECONDS + header[:, 5]
         tagged = status & _VLAN_VALID != 0
         if not tagged.any() and int(length.max()) <= _MAX_FRAME:
             return Batch(self._bytes, offsets, captured, length, ts)
         # The kernel took the four bytes of the tag out of the length too.
-        links = np.where(tagged, tag & _U(0x0FFF) | _U(k.TAGGED), _U(0))
+        links = np.where(tagged, header[:, 6] & _U(0x0FFF) | _U(k.TAGGED), _U(0))
         frames = np.ones(count, dtype=np.uint64)
         counted = length + tagged * _U(4)
         self._count_segments(offsets, captured, length, frames, counted)

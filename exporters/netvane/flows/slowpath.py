@@ -1,5 +1,5 @@
-"""One frame at a time, for all that is not plain: IPv4 options, fragments, IPv6 extension headers, tags in tags, LLC,
-and whatever is cut short or malformed. Outermost headers only. Gives the keys of netvane.flows.keys.
+"""One frame at a time, for what netvane.flows.decode leaves: tags in tags, LLC, and whatever is cut short or malformed.
+It decodes all others too, outermost headers only. Gives the keys of netvane.flows.keys.
 
 Sources: IEEE 802.3 and 802.1Q, RFC 791, RFC 8200, RFC 4302 (AH), RFC 9293 (TCP), RFC 768 (UDP).
 
@@ -7,19 +7,25 @@ Malformed is what no sender means: a header that says it is longer than what was
 A frame that the capture cut short is not malformed. Either is decoded as far as it goes.
 """
 
+import struct
 from typing import NamedTuple
 
 from netvane.flows import keys as k
 from netvane.flows.decode import TCP, UDP
 
 _ETHERNET = 14
-_VLAN_TYPES = (0x8100, 0x88A8, 0x9100)
+_TAGS = (k.ETH_VLAN, k.ETH_QINQ, k.ETH_QINQ_OLD)
 _SNAP = b"\xaa\xaa\x03\x00\x00\x00"
-_LONGEST_802_3 = 0x0600
-_IPV4, _IPV6 = 0x0800, 0x86DD
+_MAC_MASK = (1 << 48) - 1
+
+# Numbers as a key has them: in the order of the frame, read as a little-endian machine reads them.
+_ADDRESSES = struct.Struct("<IHQ")  # destination MAC in two parts, source MAC with the type
+_IPV4 = struct.Struct("<BxHxxHxBxxII")  # version and length, total, fragment, protocol, source, destination
+_IPV6 = struct.Struct("<BxxxHBx4Q")  # version, payload, protocol, source, destination
 
 _HOP, _ROUTING, _FRAGMENT, _AH, _NO_NEXT, _DESTINATION = 0, 43, 44, 51, 59, 60
 _OPTIONS_LIKE = (_HOP, _ROUTING, _DESTINATION, 135, 139, 140)  # mobility, HIP, shim6
+_EXTENSIONS = frozenset({*_OPTIONS_LIKE, _FRAGMENT, _AH})
 _MAX_EXTENSIONS = 32
 
 
@@ -38,10 +44,11 @@ class Decoded(NamedTuple):
 
 
 class _Ip(NamedTuple):
-    """What an IP header says. `protocol` is None where it is not reached; `offset` is then of no use."""
+    """What an IP header says: `addresses` are words 2 to 5 of the key. `protocol` is None where it is not reached, and
+    `offset` is then of no use.
+    """
 
-    source: bytes = b""
-    destination: bytes = b""
+    addresses: tuple[int, int, int, int] = (0, 0, 0, 0)
     protocol: int | None = None
     offset: int = 0  # of the protocol's header in the frame
     end: int = 0  # of the packet, in a whole frame
@@ -49,122 +56,111 @@ class _Ip(NamedTuple):
     malformed: bool = False
 
 
-class _Transport(NamedTuple):
-    ports: int = 0
-    tcp_flags: int = 0
-    malformed: bool = False
-    payload: int | None = None
-
-
 def decode(frame: bytes, wire: int, link: int = 0) -> Decoded:
     """`frame`: the captured bytes of `wire`; `link`: what is known of it already (netvane.flows.keys, word 0)."""
     if len(frame) < _ETHERNET:
         return _undecodable(frame, wire, link)
-    ethertype = int.from_bytes(frame[12:14])
+    low, high, second = _ADDRESSES.unpack_from(frame)
+    first = low << 16 | high << 48
+    ethertype = second >> 48
     offset = _ETHERNET
-    while ethertype in _VLAN_TYPES:
+    while ethertype in _TAGS:
         if len(frame) < offset + 4:
-            return Decoded(_key(frame, link, ethertype), malformed=wire < offset + 4)
+            return Decoded(_key(first | link, second, ethertype), malformed=wire < offset + 4)
         if not link & k.TAGGED:
             link |= k.TAGGED | int.from_bytes(frame[offset : offset + 2]) & 0x0FFF
-        ethertype = int.from_bytes(frame[offset + 2 : offset + 4])
+        ethertype = frame[offset + 2] | frame[offset + 3] << 8
         offset += 4
-    if ethertype < _LONGEST_802_3:
+    first |= link
+    if ethertype & 0xFF < 6:  # an ethertype is at least 0x0600, an 802.3 length less
         if frame[offset : offset + 6] != _SNAP or len(frame) < offset + 8:
-            return Decoded(_key(frame, link, 0))
-        ethertype = int.from_bytes(frame[offset + 6 : offset + 8])
+            return Decoded(_key(first, second, 0))
+        ethertype = frame[offset + 6] | frame[offset + 7] << 8
         offset += 8
-    if ethertype == _IPV4:
-        ip = _ipv4(frame, offset, wire)
-    elif ethertype == _IPV6:
-        ip = _ipv6(frame, offset, wire)
-    else:
-        return Decoded(_key(frame, link, ethertype))
-    transport = _transport(frame, ip)
-    protocol = 0
-    flags = 0
-    if ip.protocol is not None:
-        syn = transport.tcp_flags & 0x12 == 0x02
-        protocol, flags = ip.protocol, k.IP | (k.SYN if syn else 0)
-    key = (
-        *_key(frame, link, ethertype)[:2],
-        int.from_bytes(ip.source[:8], "little"),
-        int.from_bytes(ip.source[8:], "little"),
-        int.from_bytes(ip.destination[:8], "little"),
-        int.from_bytes(ip.destination[8:], "little"),
-        transport.ports | protocol << k.PROTOCOL_SHIFT | flags << k.FLAGS_SHIFT,
-    )
-    malformed = ip.malformed or transport.malformed
-    return Decoded(key, transport.tcp_flags, malformed, transport.payload, min(ip.end, len(frame)))
+    if ethertype not in {k.ETH_IPV4, k.ETH_IPV6}:
+        return Decoded(_key(first, second, ethertype))
+    ip = _ipv4(frame, offset, wire) if ethertype == k.ETH_IPV4 else _ipv6(frame, offset, wire)
+    return _with_transport(frame, (first, second & _MAC_MASK | ethertype << 48), ip)
+
+
+def _with_transport(frame: bytes, ethernet: tuple[int, int], ip: _Ip) -> Decoded:
+    """`ethernet`: words 0 and 1 of the key."""
+    addresses, protocol, offset, end, fragment, malformed = ip
+    last, tcp_flags, payload = 0, 0, None
+    if protocol in {TCP, UDP} and not fragment:
+        last, tcp_flags, broken, payload = _transport(frame, offset, end, protocol)
+        malformed = malformed or broken
+    if protocol is not None:
+        syn = k.SYN if tcp_flags & 0x12 == 0x02 else 0
+        last |= protocol << k.PROTOCOL_SHIFT | (k.IP | syn) << k.FLAGS_SHIFT
+    return Decoded((*ethernet, *addresses, last), tcp_flags, malformed, payload, min(end, len(frame)))
 
 
 def _undecodable(frame: bytes, wire: int, link: int) -> Decoded:
     """A frame without a whole Ethernet header: it is counted, and for no device unless both addresses are there."""
     if len(frame) < 12:
         frame, link = b"", link | k.NO_SOURCE | k.NO_DESTINATION
-    return Decoded(_key(frame.ljust(_ETHERNET, b"\0"), link, 0), malformed=wire < _ETHERNET)
+    low, high, second = _ADDRESSES.unpack(frame.ljust(_ETHERNET, b"\0"))
+    return Decoded(_key(low << 16 | high << 48 | link, second, 0), malformed=wire < _ETHERNET)
 
 
-def _key(frame: bytes, link: int, ethertype: int) -> tuple[int, int, int, int, int, int, int]:
-    first = link | int.from_bytes(frame[0:6], "little") << 16
-    swapped = (ethertype & 0xFF) << 8 | ethertype >> 8
-    return first, int.from_bytes(frame[6:12], "little") | swapped << 48, 0, 0, 0, 0, 0
+def _key(first: int, second: int, ethertype: int) -> tuple[int, int, int, int, int, int, int]:
+    return first, second & _MAC_MASK | ethertype << 48, 0, 0, 0, 0, 0
 
 
 def _ipv4(frame: bytes, offset: int, wire: int) -> _Ip:
-    header = frame[offset : offset + 20]
-    if len(header) < 20:
+    if len(frame) < offset + 20:
         return _Ip(malformed=wire < offset + 20)
-    size = (header[0] & 15) * 4
-    total = int.from_bytes(header[2:4]) or wire - offset  # 0: the sender's card cuts the segments and fills it in
-    if header[0] >> 4 != 4 or size < 20:
+    version, total, fragment, protocol, source, destination = _IPV4.unpack_from(frame, offset)
+    size = (version & 15) * 4
+    # 0: the sender's card cuts the segments and fills it in.
+    total = (total & 0xFF) << 8 | total >> 8 if total else wire - offset
+    if version >> 4 != 4 or size < 20:
         return _Ip(malformed=True)
-    source, destination = header[12:16], header[16:20]
+    addresses = (source, 0, destination, 0)
     if total < size or wire < offset + size:
-        return _Ip(source, destination, malformed=True)
-    fragment = int.from_bytes(header[6:8]) & 0x1FFF != 0
+        return _Ip(addresses, malformed=True)
     end = offset + total
-    return _Ip(source, destination, header[9], offset + size, min(end, wire), fragment, malformed=end > wire)
+    return _Ip(addresses, protocol, offset + size, min(end, wire), fragment & 0xFF1F != 0, end > wire)
 
 
 def _ipv6(frame: bytes, offset: int, wire: int) -> _Ip:
-    header = frame[offset : offset + 40]
-    if len(header) < 40:
+    if len(frame) < offset + 40:
         return _Ip(malformed=wire < offset + 40)
-    if header[0] >> 4 != 6:
+    version, length, protocol, *words = _IPV6.unpack_from(frame, offset)
+    if version >> 4 != 6:
         return _Ip(malformed=True)
-    source, destination = header[8:24], header[24:40]
-    length = int.from_bytes(header[4:6])
-    end = offset + 40 + length if length else wire  # 0: a jumbogram, or segments still to be cut
+    addresses = (words[0], words[1], words[2], words[3])
+    offset += 40
+    # 0: a jumbogram, or segments still to be cut.
+    end = offset + ((length & 0xFF) << 8 | length >> 8) if length else wire
     malformed = end > wire
     end = min(end, wire)
-    protocol, offset = header[6], offset + 40
+    captured = min(end, len(frame))
     fragment = False
     for _ in range(_MAX_EXTENSIONS):
-        if fragment or (protocol not in _OPTIONS_LIKE and protocol not in {_FRAGMENT, _AH}):
+        if fragment or protocol not in _EXTENSIONS:
             break
         size = 8
         if len(frame) >= offset + 2 and protocol != _FRAGMENT:
             size = (frame[offset + 1] + 2) * 4 if protocol == _AH else (frame[offset + 1] + 1) * 8
-        if offset + size > min(end, len(frame)):
-            return _Ip(source, destination, malformed=malformed or offset + size > end)
+        if offset + size > captured:
+            return _Ip(addresses, malformed=malformed or offset + size > end)
         if protocol == _FRAGMENT:
             fragment = int.from_bytes(frame[offset + 2 : offset + 4]) & 0xFFF8 != 0
         protocol = frame[offset]
         offset += size
-    return _Ip(source, destination, protocol, offset, end, fragment, malformed)
+    return _Ip(addresses, protocol, offset, end, fragment, malformed)
 
 
-def _transport(frame: bytes, ip: _Ip) -> _Transport:
-    if ip.protocol not in {TCP, UDP} or ip.fragment:
-        return _Transport()
-    room = ip.end - ip.offset
-    header = frame[ip.offset : min(ip.end, ip.offset + 20)]
-    ports = int.from_bytes(header[:4], "little") if len(header) >= 4 else 0
-    if ip.protocol == UDP:
-        return _Transport(ports, malformed=room < 8, payload=ip.offset + 8 if len(header) >= 8 else None)
-    if len(header) < 14:
-        return _Transport(ports, malformed=room < 20)
-    size = (header[12] >> 4) * 4
+def _transport(frame: bytes, offset: int, end: int, protocol: int) -> tuple[int, int, bool, int | None]:
+    """(ports as in word 6 of a key, TCP flags, whether it is malformed, where the payload begins or None)."""
+    room, captured = end - offset, min(end, len(frame)) - offset
+    ports = int.from_bytes(frame[offset : offset + 4], "little") if captured >= 4 else 0
+    if protocol == UDP:
+        return ports, 0, room < 8, offset + 8 if captured >= 8 else None
+    if captured < 14:
+        return ports, 0, room < 20, None
+    size = (frame[offset + 12] >> 4) * 4
     malformed = size < 20 or size > room
-    return _Transport(ports, header[13], malformed, None if malformed else ip.offset + size)
+    return ports, frame[offset + 13], malformed, None if malformed else offset + size

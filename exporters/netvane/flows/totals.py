@@ -1,6 +1,7 @@
 """Running totals: by packet class, and by device. They only ever grow, whatever the flow table forgets."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -97,6 +98,7 @@ class Devices:
         return number
 
 
+@lru_cache(maxsize=4096)
 def mac_text(mac: int) -> str:
     """``02:00:00:00:00:01`` of an address read as a little-endian integer."""
     return mac.to_bytes(6, "little").hex(":")

@@ -1,4 +1,4 @@
-"""What the rules of netvane.flows.anomalies are given: a tick a second, made of what the engine and the names saw."""
+"""What the rules of netvane.flows.anomalies are given: a tick every other second, from what engine and names saw."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from netvane.flows.classnames import CLASSES
 from netvane.flows.country import country_of
 from netvane.flows.decode import TCP, UDP
 from netvane.flows.engine import Begun, Engine
-from netvane.flows.flowevents import ends_of, protocol_name
+from netvane.flows.flowevents import ends_of, protocol_name, source_of
 from netvane.flows.names import DnsExchange, NameMemory
 from netvane.flows.prefixes import DESTINATION, SOURCE
 from netvane.flows.totals import RX, TX, WAN
@@ -75,10 +75,8 @@ def _counts(row: U64) -> dict[str, int]:
 def _addresses(begun: Begun) -> dict[str, list[str]]:
     """Source addresses of the conversations that began, by MAC."""
     found: dict[str, list[str]] = {}
-    ends = begun.keys[:, 1:4].copy()
-    _, rows = np.unique(ends.view([("", ends.dtype)] * 3), return_index=True)
-    for key in begun.keys[rows].tolist():
-        mac, address, *_ = ends_of(tuple(key))
+    for key in begun.keys.tolist():
+        mac, address = source_of(key)
         known = found.setdefault(mac, [])
         if len(known) < MAX_ADDRESSES and address not in known:
             known.append(address)
@@ -91,7 +89,7 @@ def _opening(begun: Begun) -> tuple[list[list[int]], list[int]]:
 
 def _contact(key: list[int], scope: int, names: NameMemory, now: int) -> Contact:
     """The device is the local end; where both or none are, the one that began."""
-    source, destination = (ends := ends_of(tuple(key)))[:3], ends[3:]
+    source, destination = (ends := ends_of(key))[:3], ends[3:]
     near, far = (destination, source) if scope == int(DESTINATION) else (source, destination)
     protocol = key[6] >> k.PROTOCOL_SHIFT & 0xFF
     lan = scope == int(SOURCE | DESTINATION)
