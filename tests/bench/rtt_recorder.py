@@ -17,8 +17,8 @@ async def main(address: str, count: int, interval_ms: int) -> None:
     enough = asyncio.Event()
 
     class Recorded(Series):
-        def answered(self, sent_ns: int, rtt_seconds: float, wall_ns: int) -> None:
-            super().answered(sent_ns, rtt_seconds, wall_ns)
+        def answered(self, sent_ns: int, rtt_seconds: float, wall_ns: int, arrived_ns: int | None = None) -> None:
+            super().answered(sent_ns, rtt_seconds, wall_ns, arrived_ns)
             recorded.append(rtt_seconds)
             if len(recorded) >= count:
                 enough.set()

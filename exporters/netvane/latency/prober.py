@@ -210,5 +210,5 @@ class Prober:
             return
         self.totals.clock_steps += answer.stepped
         if series := self._series.get(answer.target):
-            series.answered(answer.sent_ns, answer.rtt_seconds, stamp.wall_ns)
+            series.answered(answer.sent_ns, answer.rtt_seconds, stamp.wall_ns, stamp.monotonic_ns)
             self._count_bytes(self._targets[answer.target])

@@ -42,8 +42,9 @@ class Series:
     def failed(self, reason: str) -> None:
         self.errors[reason] = self.errors.get(reason, 0) + 1
 
-    def answered(self, sent_ns: int, rtt_seconds: float, wall_ns: int) -> None:
-        """The answer to the probe that was sent at `sent_ns` (monotonic); `wall_ns` is when it came.
+    def answered(self, sent_ns: int, rtt_seconds: float, wall_ns: int, arrived_ns: int | None = None) -> None:
+        """The answer to the probe that was sent at `sent_ns` (monotonic); `wall_ns` is when it came, `arrived_ns` the
+        same by the monotonic clock (None: a round-trip time after it was sent; but it may have waited to leave).
 
         Jitter is RFC 3550's: a running mean, with a gain of 1/16, of the difference between neighbouring transit times.
         """
@@ -55,7 +56,8 @@ class Series:
         self.last_answer_ns = wall_ns
         self.window.answered(sent_ns, rtt_seconds)
         if self.sent_since_answer >= MISSED_IN_A_ROW:
-            self.answering_since_ns = sent_ns + round(rtt_seconds * NANOSECONDS)
+            later_ns = sent_ns + round(rtt_seconds * NANOSECONDS)
+            self.answering_since_ns = later_ns if arrived_ns is None else arrived_ns
         if self.sent_since_answer > AWAY_PROBES:
             self.window.forget()
         self.sent_since_answer = 0
