@@ -12,7 +12,7 @@ from netvane.flows import evidence, recorder
 from netvane.flows.anomalies.detector import Detector
 from netvane.flows.anomalies.learned import Memory, load
 from netvane.flows.anomalies.limits import Limits
-from netvane.flows.anomalies.records import Finding, Home, Tick
+from netvane.flows.anomalies.records import KINDS, Finding, Home, Tick
 from netvane.flows.timing import SeriesBook
 
 log = get_logger("flows.anomalies")
@@ -83,8 +83,8 @@ class Unusual:
 
     def collect(self) -> Iterable[Metric]:
         found = CounterMetricFamily("netvane_flows_anomalies", "Findings since the start.", labels=["anomaly"])
-        for kind, count in list(self._detector.found.items()):
-            found.add_metric([kind], count)
+        for kind in KINDS:  # each from the start: what begins with its first finding has never increased for Prometheus
+            found.add_metric([kind], self._detector.found[kind])
         untold = CounterMetricFamily(
             "netvane_flows_anomalies_untold",
             "Findings that became no event, because there were too many of their kind.",

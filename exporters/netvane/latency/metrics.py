@@ -119,16 +119,15 @@ def verdict(watch: VerdictWatch) -> Iterable[Metric]:
     active = GaugeMetricFamily(
         "netvane_outage_active", "1 for the culprit of the outage that lasts.", labels=["culprit"]
     )
+    count = CounterMetricFamily("netvane_outages", "Outages that have ended.", labels=["culprit"])
+    seconds = CounterMetricFamily("netvane_outage_seconds", "How long they lasted in all.", labels=["culprit"])
+    # Each culprit from the start: what begins with its first outage has never increased for Prometheus.
     for name in NAMES:
         if name in OUTAGES:
             active.add_metric([name], float(outage is not None and outage.culprit == name))
-    yield active
-    count = CounterMetricFamily("netvane_outages", "Outages that have ended.", labels=["culprit"])
-    seconds = CounterMetricFamily("netvane_outage_seconds", "How long they lasted in all.", labels=["culprit"])
-    for culprit, number in counted.count.items():
-        count.add_metric([culprit], number)
-        seconds.add_metric([culprit], counted.seconds[culprit])
-    yield from (count, seconds)
+            count.add_metric([name], counted.count.get(name, 0))
+            seconds.add_metric([name], counted.seconds.get(name, 0.0))
+    yield from (active, count, seconds)
     start_ns = outage.start_ns if outage is not None else counted.last_start_ns
     yield GaugeMetricFamily(
         "netvane_outage_last_start_timestamp_seconds",

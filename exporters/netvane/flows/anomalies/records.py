@@ -2,7 +2,7 @@
 
 import functools
 import ipaddress
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -25,6 +25,7 @@ Kind = Literal[
     "lan_contact",
     "beacon",
 ]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class DeviceTick(msgspec.Struct, frozen=True, kw_only=True):
