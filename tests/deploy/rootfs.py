@@ -1,6 +1,7 @@
 """Root file systems of Debian for the booted targets: made once by mmdebstrap, then only read."""
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -40,6 +41,8 @@ def rootfs(suite: str) -> Path:
         )
         for unit in MASKED:
             (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+        # mmdebstrap leaves no package lists, but their folder is new: Ansible would take them for fresh.
+        os.utime(root / "var/lib/apt/lists", (0, 0))
         root.chmod(0o755)
         root.rename(path)
     return path
