@@ -105,7 +105,9 @@ class Machine:
             printf '#!/bin/sh\\necho N 2\\n' >/sbin/runlevel  # a running machine, in invoke-rc.d's eyes
             chmod 755 /sbin/runlevel
         """
-        inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", OVERLAY, "sh"]
+        # A shell cannot trap what its parent ignores, as whoever runs the tests in the background does.
+        signals = ["env", "--default-signal=HUP,INT,TERM"]
+        inside = [*signals, "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", OVERLAY, "sh"]
         return subprocess.run(
             [*inside, self._overlay, self._repository, before + script],
             stdin=subprocess.DEVNULL,
