@@ -34,7 +34,7 @@ def variables(hook: WebhookSink) -> dict[str, Any]:
         "netvane_site": "lab",
         "netvane_config": {
             "latency": latency_settings(),
-            "hosts": {"ping_interval": "2s"},
+            "hosts": {"interval": "5s", "ping_interval": "2s"},
             "notify": {"webhook": {"url": hook.url, "username": "vane", "password_file": "/etc/netvane/secrets/hook"}},
         },
         "netvane_secrets": {"hook": SECRET},
