@@ -20,6 +20,8 @@ SOURCES := $(shell find exporters grafana/dashboards grafana/grafana.ini grafana
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 
+# The long runs wait most of their time, for what happens in homes and machines of their own.
+SIDE_BY_SIDE := -n 2
 # Debian's do not go together with those of another maker: Node.js brings its own npm, Docker its own containerd.
 DOCKER_PACKAGES := $(shell command -v dockerd >/dev/null || echo tools/packages-docker.txt)
 NODE_PACKAGES := $(shell command -v npm >/dev/null || echo tools/packages-node.txt)
@@ -52,11 +54,11 @@ test: test-setup ## unit, rule and short lab tests
 
 test-lab: test-setup ## the long lab tests
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m long
+	@exec $(RUN) -m pytest -m long $(SIDE_BY_SIDE) --dist loadfile
 
 test-deploy: deploy-packages test-setup ## the Ansible playbooks against booted Debians (root)
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m deploy
+	@exec $(RUN) -m pytest -m deploy $(SIDE_BY_SIDE) --dist worksteal
 
 check: test-setup ## ruff, mypy, yamllint, promtool, amtool
 	@PATH="$(VENV)/bin:$$PATH" tools/check.sh

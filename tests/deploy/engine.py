@@ -5,13 +5,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from tests.deploy.rootfs import CACHE, apt_options, mirror, wheelhouse
+from tests.deploy.rootfs import CACHE, apt_options, being_made, mirror, wheelhouse
 from tests.lab.netns import Namespace
 from tests.lab.processes import ROOT, Process
 from tests.lab.wait import eventually
@@ -78,10 +77,10 @@ def base_image() -> Path:
     wheels = wheelhouse(SUITE)
     recipe = repr((SUITE, mirror(), PACKAGES, apt_options(), wheels.name))
     path = CACHE / f"container-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.tar"
-    if path.is_file():
-        return path
-    with tempfile.TemporaryDirectory(prefix=".container-", dir=CACHE) as place:
-        base = Path(place) / "base.tar"
+    with being_made(path) as place:
+        if place is None:
+            return path
+        base = place / "base.tar"
         subprocess.run(
             [
                 *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"),

@@ -1,11 +1,14 @@
 """Root file systems of Debian for the booted targets: made once by mmdebstrap, then only read."""
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,11 +29,10 @@ def rootfs(suite: str) -> Path:
     """The root file system of `suite`, made if it is not cached yet. Raises subprocess.CalledProcessError."""
     recipe = repr((suite, mirror(), PACKAGES, MASKED, apt_options()))
     path = CACHE / f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    if path.is_dir():
-        return path
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{suite}-", dir=CACHE) as place:
-        root = Path(place) / "root"
+    with being_made(path) as place:
+        if place is None:
+            return path
+        root = place / "root"
         subprocess.run(
             [
                 *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
@@ -46,6 +48,19 @@ def rootfs(suite: str) -> Path:
         root.chmod(0o755)
         root.rename(path)
     return path
+
+
+@contextmanager
+def being_made(path: Path) -> Iterator[Path | None]:
+    """A folder to make what is cached at `path` in, beside it; None where it is there. One process at a time."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=CACHE) as place:
+            yield Path(place)
 
 
 def mirror() -> str:
@@ -78,10 +93,9 @@ def wheelhouse(suite: str) -> Path:
     lock = ROOT / "requirements.lock"
     version = PYTHON[suite]
     path = CACHE / f"wheels-{version}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
-    if path.is_dir():
-        return path
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".wheels-", dir=CACHE) as place:
+    with being_made(path) as place:
+        if place is None:
+            return path
         platforms = [f"--platform=manylinux_{glibc}_x86_64" for glibc in ("2_17", "2_26", "2_27", "2_28", "2_34")]
         python = [f"--python-version={version}", "--implementation=cp", f"--abi=cp{version.replace('.', '')}"]
         subprocess.run(
@@ -92,5 +106,5 @@ def wheelhouse(suite: str) -> Path:
             ],
             check=True,
         )
-        (Path(place) / "wheels").rename(path)
+        (place / "wheels").rename(path)
     return path
