@@ -20,8 +20,9 @@ SOURCES := $(shell find exporters grafana/dashboards grafana/grafana.ini grafana
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 
-# The long runs wait most of their time, for what happens in homes and machines of their own.
-SIDE_BY_SIDE := -n 2
+# Tests wait most of their time, for what happens in homes and machines of their own.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
 # Debian's do not go together with those of another maker: Node.js brings its own npm, Docker its own containerd.
 DOCKER_PACKAGES := $(shell command -v dockerd >/dev/null || echo tools/packages-docker.txt)
 NODE_PACKAGES := $(shell command -v npm >/dev/null || echo tools/packages-node.txt)
@@ -50,15 +51,15 @@ demo: test-setup ## a home in network namespaces, broken on a schedule (root)
 
 test: test-setup ## unit, rule and short lab tests
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m 'not long and not deploy'
+	@exec $(RUN) -m pytest -m 'not long and not deploy' $(SIDE_BY_SIDE)
 
 test-lab: test-setup ## the long lab tests
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m long $(SIDE_BY_SIDE) --dist loadfile
+	@exec $(RUN) -m pytest -m long $(SIDE_BY_SIDE)
 
 test-deploy: deploy-packages test-setup ## the Ansible playbooks against booted Debians (root)
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m deploy $(SIDE_BY_SIDE) --dist worksteal
+	@exec $(RUN) -m pytest -m deploy -n 2 --dist worksteal
 
 check: test-setup ## ruff, mypy, yamllint, promtool, amtool
 	@PATH="$(VENV)/bin:$$PATH" tools/check.sh
