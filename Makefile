@@ -20,9 +20,6 @@ SOURCES := $(shell find exporters grafana/dashboards grafana/grafana.ini grafana
 # A Python that went with a system upgrade takes its environment along.
 $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 
-# Tests wait most of their time, for what happens in homes and machines of their own.
-SIDE_BY_SIDE := -n 2 --dist loadfile
-
 # Debian's do not go together with those of another maker: Node.js brings its own npm, Docker its own containerd.
 DOCKER_PACKAGES := $(shell command -v dockerd >/dev/null || echo tools/packages-docker.txt)
 NODE_PACKAGES := $(shell command -v npm >/dev/null || echo tools/packages-node.txt)
@@ -51,11 +48,12 @@ demo: test-setup ## a home in network namespaces, broken on a schedule (root)
 
 test: test-setup ## unit, rule and short lab tests
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m 'not long and not deploy' $(SIDE_BY_SIDE)
+	@exec $(RUN) -m pytest -m 'not long and not deploy'
 
+# The long runs wait most of their time, for what happens in homes and machines of their own: two at a time.
 test-lab: test-setup ## the long lab tests
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m long $(SIDE_BY_SIDE)
+	@exec $(RUN) -m pytest -m long -n 2 --dist loadfile
 
 test-deploy: deploy-packages test-setup ## the Ansible playbooks against booted Debians (root)
 	@$(NOT_ROOT)
