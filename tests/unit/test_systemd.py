@@ -44,7 +44,7 @@ def test_no_manager(monkeypatch: pytest.MonkeyPatch, address: str | None) -> Non
     [
         (None, None, None),
         ("30000000", None, 30.0),
-        ("1500000", str(os.getpid()), 1.5),
+        pytest.param("1500000", str(os.getpid()), 1.5, id="ours"),
         ("30000000", "1", None),
         ("0", None, None),
         ("soon", None, None),
