@@ -60,7 +60,7 @@ QUOTE = (IP(src=US, dst=THEM, ttl=1), ICMP(type=8, id=7, seq=513), PAYLOAD)
         (ipv4(ICMP(type=11, code=1), *QUOTE), None),  # a fragment that never became whole
         (ipv4(ICMP(type=8, id=7, seq=513), PAYLOAD), None),
         (ipv4(ICMP(type=11), IPerror(src=US, dst=THEM), UDP(dport=33434)), None),
-        (ipv4(ICMP(type=11), IPerror(src=US, dst=THEM), ICMPerror(type=13, ts_ori=0)), None),
+        (ipv4(ICMP(type=11), IPerror(src=US, dst=THEM), ICMPerror(type=13, ts_ori=0, ts_rx=0, ts_tx=0)), None),
     ],
 )
 def test_answers_over_ipv4(packet: bytes, answer: icmp.Reply | None) -> None:
