@@ -506,9 +506,13 @@ def test_netvane_devices(home: Home) -> None:
         with running_exporter("hosts", home.mon, exporter.directory, FAST) as again:
             assert devices(again)[gadget.mac]["expected"] is True
             # What was changed meanwhile is told now, as of then and once.
-            (expected,) = events(again, "device", change="expected", by="owner", mac=gadget.mac, current="true")
+            told = {"change": "expected", "by": "owner", "mac": gadget.mac, "current": "true"}
+            gone = {"change": "forgotten", "by": "owner", "mac": other}
+            eventually(lambda: events(again, "device", **told), within=20, what="the event of what was expected")
+            eventually(lambda: events(again, "device", **gone), within=20, what="the event of what was forgotten")
+            (expected,) = events(again, "device", **told)
             assert expected["device_name"] == "Hall light"
-            assert len(events(again, "device", change="forgotten", by="owner", mac=other)) == 1
+            assert len(events(again, "device", **gone)) == 1
             eventually(lambda: value(again, "registry_writes_total") >= 1, what="a save")
             again.process.stop()
         with running_exporter("hosts", home.mon, exporter.directory, FAST) as third:
