@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+
 import dns.rcode
 import dns.rdatatype
 import msgspec

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from netvane.flows import linktype, pcapng
-from netvane.flows.batch import I64, LEAD, TAIL, U8, Batch
+from netvane.flows.batch import LEAD, TAIL, U8, Batch
 from netvane.flows.packetbuffer import CHUNK, MAX_CAPTURED, Buffer, Packets, fields
 from netvane.flows.recordchain import RECORD, follow
 
