@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from netvane.flows import capture_command
+from netvane.flows import capture_command, evidence
 from netvane.flows.pcapfile import CaptureFile
 from tests import frames
 from tests.lab.exporters import RunningExporter, running_exporter
@@ -276,9 +276,14 @@ def exported(directory: Path, mac: str) -> tuple[int, list[tuple[bytes, int]]]:
     output = directory / "export.pcap"
     command = ["export", f"--device={mac}", f"--directory={directory / 'packets'}", f"--output={output}"]
     assert capture_command.main(command) == 0
-    with CaptureFile(output) as file:
-        found = [(batch.frame(row), int(batch.wire[row])) for batch in file.batches() for row in range(len(batch))]
+    found = packets_in(output)
     return len(found), found
+
+
+def packets_in(path: Path) -> list[tuple[bytes, int]]:
+    """What was captured of each packet, and its length on the wire."""
+    with CaptureFile(path) as file:
+        return [(batch.frame(row), int(batch.wire[row])) for batch in file.batches() for row in range(len(batch))]
 
 
 def test_a_port_scan_is_an_anomaly_with_the_packets_that_show_it(tmp_path: Path) -> None:
@@ -289,18 +294,34 @@ def test_a_port_scan_is_an_anomaly_with_the_packets_that_show_it(tmp_path: Path)
         )
         for port in range(1, 61)
     ]
+    other = frames.ethernet(frames.ipv4(frames.udp(1, 2), 17))
     with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
-        eventually(lambda: exporter.value("netvane_flows_recorder_bytes") > 0, what="a recording")
-        send(sender, scan)
+        send(sender, [other, *scan, other])
         eventually(lambda: exporter.value("netvane_flows_anomalies_total", anomaly="port_scan") == 1, what="the scan")
         assert exporter.value("netvane_flows_anomalies_going", mac="00:17:88:00:00:aa", anomaly="port_scan") == 1
         eventually(
             lambda: exporter.value("netvane_events_stored_total", event="anomaly") >= 1, within=20, what="its event"
         )
-    (found,) = [event for event in events(tmp_path, "anomaly") if event["anomaly"] == "port_scan"]
+    found, shown = anomaly_with_packets(tmp_path, "port_scan")
     assert (found["mac"], found["peer_address"]) == ("00:17:88:00:00:aa", "198.51.100.30")
-    with CaptureFile(Path(found["pcap"])) as file:
-        shown = [batch.frame(row) for batch in file.batches() for row in range(len(batch))]
-    assert set(shown) <= set(scan)
-    assert len(shown) > 30
+    assert [frame for frame, _ in shown] == scan
     assert (tmp_path / "data" / "flows" / "learned.json").is_file()
+
+
+def test_evidence_is_cut_and_says_the_true_length_without_a_recorder(tmp_path: Path) -> None:
+    large = frames.ethernet(frames.ipv4(b"\x08" + bytes(1207), 1))
+    settings = {"flows": {**LISTEN["flows"], "recorder": {"enabled": False}}}
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
+        send(sender, [large] * 2000)
+        eventually(lambda: exporter.value("netvane_flows_anomalies_total", anomaly="icmp_flood") == 1, what="the flood")
+    found, shown = anomaly_with_packets(tmp_path, "icmp_flood")
+    assert found["evidence"]["packets_per_second"] > 100
+    assert shown == [(large[:430], len(large))] * evidence.MAX_PACKETS
+
+
+def anomaly_with_packets(directory: Path, kind: str) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
+    """An event, and the packets that it names as evidence; the exporter has ended."""
+    (found,) = [event for event in events(directory, "anomaly") if event["anomaly"] == kind]
+    path = Path(found["pcap"])
+    assert path.stat().st_mode & 0o777 == 0o600
+    return found, packets_in(path)

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from netvane.common.clock import Clock
+from netvane.flows import evidence
 from netvane.flows.engine import Engine
+from netvane.flows.evidence import Packet
 from netvane.flows.flowrecords import FlowRecord
 from netvane.flows.namefilter import PROGRAM, SNAPLEN
 from netvane.flows.nameport import NameReader
@@ -132,6 +134,14 @@ class Capture:
         """Count what waits in the rings; for whoever reads the engine and holds the lock."""
         for port in self.ports:
             self._drain(port)
+
+    def recent(self, mac: str, since: int) -> list[Packet]:
+        """The latest packets from and to a device that the rings still have; for whoever holds the lock."""
+        found: list[Packet] = []
+        for port in self.ports:
+            if port.ring is not None:
+                found += evidence.of_device(port.ring.recent(since), mac, since, evidence.MAX_PACKETS)
+        return sorted(found)[-evidence.MAX_PACKETS :]
 
     @property
     def failure(self) -> BaseException | None:

@@ -104,15 +104,17 @@ class FlowsExporter:
 
     def ticked(self, now: int) -> None:
         self._service.beat()
-        if self._capture is not None and self._unusual is not None:
-            self._unusual.feed(self._ticker.tick(self._engine, self._capture.names.memory, now), self._home)
+        capture, unusual = self._capture, self._unusual
+        if capture is not None and unusual is not None:
+            tick = self._ticker.tick(self._engine, capture.names.memory, now)
+            unusual.feed(tick, self._home, capture.recent)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             self._watch_once()
             if self._unusual is not None:
-                await self._unusual.tend(None if self._recorder is None else self._recorder.directory)
+                await self._unusual.tend()
 
     def _watch_once(self) -> None:
         """Find the interfaces where none are running, follow the prefixes of the network."""
