@@ -1,22 +1,16 @@
 """The packet-flow exporter on real interfaces: what is counted, named and told, and what happens to the interface."""
 
-import json
 import signal
-import socket
-import sqlite3
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netvane.flows import capture_command, evidence
-from netvane.flows.pcapfile import CaptureFile
 from tests import frames
 from tests.lab.exporters import RunningExporter, running_exporter
-from tests.lab.netns import Namespace
+from tests.lab.listening import cable, events, packets_in, packets_of_evidence, plug, send
 from tests.lab.rack import Rack
 from tests.lab.wait import eventually
 
@@ -26,32 +20,6 @@ GADGET = frames.GADGET.hex(":")
 LISTEN = {"flows": {"interfaces": ["ap"], "local_prefixes": ["198.51.100.0/24"]}}
 
 
-@contextmanager
-def cable() -> Iterator[tuple[Namespace, Namespace]]:
-    """Two machines and a cable: `eth0` of the first, `ap` of the second, both silent by themselves."""
-    with Rack() as rack:
-        sender, watcher = rack.namespaces("sender", "watcher")
-        for namespace in (sender, watcher):
-            namespace.sysctl({"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"})
-        plug(sender, watcher)
-        yield sender, watcher
-
-
-def plug(sender: Namespace, watcher: Namespace) -> None:
-    sender.ip(f"link add eth0 type veth peer name ap netns {watcher.name}", "link set eth0 up", "link set lo up")
-    watcher.ip("link set ap up", "link set lo up")
-
-
-def send(namespace: Namespace, made: list[bytes], interface: str = "eth0") -> None:
-    def transmit() -> None:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
-            channel.bind((interface, 0))
-            for frame in made:
-                channel.send(frame)
-
-    namespace.call(transmit)
-
-
 def frames_seen(exporter: RunningExporter) -> float:
     return exporter.value("netvane_flows_frames_total")
 
@@ -59,14 +27,6 @@ def frames_seen(exporter: RunningExporter) -> float:
 def counted(exporter: RunningExporter, count: int) -> None:
     eventually(lambda: frames_seen(exporter) >= count, what=f"{count} frames")
     assert frames_seen(exporter) == count
-
-
-def events(directory: Path, kind: str) -> list[dict[str, Any]]:
-    """The events of an exporter that has ended, oldest first."""
-    with sqlite3.connect(directory / "data" / "flows" / "events.db") as database:
-        rows = database.execute("SELECT body FROM events WHERE event = ? ORDER BY ts, id", (kind,)).fetchall()
-    database.close()
-    return [json.loads(body) for (body,) in rows]
 
 
 def dns(identifier: int, answer: bytes | None = None) -> bytes:
@@ -197,6 +157,34 @@ def test_an_interface_that_goes_away_and_returns_is_waited_for(tmp_path: Path) -
         send(sender, made)
         counted(exporter, 30)
         assert exporter.process.running
+    told = [event["change"] for event in events(tmp_path, "capture")]
+    assert told == ["started", "missing", "started", "missing", "started", "stopped"]
+
+
+def test_what_a_full_ring_has_no_room_for_is_counted_as_dropped(tmp_path: Path) -> None:
+    slots = (1 << 20) // 512
+    settings = {"flows": {**LISTEN["flows"], "ring": "1MiB", "recorder": {"enabled": False}}}
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
+        send(sender, [frames.ethernet(bytes(46), 0x0806)])
+        counted(exporter, 1)
+        exporter.process.signal(signal.SIGSTOP)
+        send(sender, [frames.ethernet(bytes(46), 0x0806)] * 3 * slots)
+        exporter.process.signal(signal.SIGCONT)
+        # Of one moment: the highest use of the ring is that since the last scrape.
+        found = {
+            (name.removeprefix("netvane_flows_"), labels.get("ring")): value
+            for name, labels, value in eventually(lambda: late_scrape(exporter, slots), what="all that was in the ring")
+        }
+    assert found["frames_total", None] == 1 + slots
+    assert found["capture_received_total", "frames"] == 1 + 3 * slots
+    assert found["capture_dropped_total", "frames"] == 2 * slots
+    assert found["capture_ring_use_ratio", None] == 1
+
+
+def late_scrape(exporter: RunningExporter, count: int) -> list[tuple[str, dict[str, str], float]]:
+    """A scrape, once at least `count` frames were counted."""
+    found = exporter.scrape("netvane_flows_")
+    return found if any(name == "netvane_flows_frames_total" and value >= count for name, _, value in found) else []
 
 
 def test_a_missing_interface_is_said_and_then_found(tmp_path: Path) -> None:
@@ -267,23 +255,27 @@ def test_the_last_packets_of_a_device_can_be_exported(tmp_path: Path) -> None:
         assert {path.stat().st_mode & 0o777 for path in recorded.iterdir()} == {0o600}
         listed = capture_command.main(["list", f"--directory={recorded}"])
         assert listed == 0
+        output = tmp_path / "noted.pcap"
+        assert exporting(tmp_path, output, f"--storage.run-dir={tmp_path}") == 0
+    (noted,) = [event for event in events(tmp_path, "capture") if event["change"] == "exported"]
+    assert (noted["mac"], noted["interface"], noted["file"]) == (GADGET, "ap", str(output))
+    assert noted["detail"] == "2 packets of one device"
     frames_written = exported(tmp_path, GADGET)[1]
     assert frames_written == [(large[:128], len(large))] * 2
     assert (tmp_path / "export.pcap").stat().st_mode & 0o777 == 0o600
 
 
+def exporting(directory: Path, output: Path, *words: str) -> int:
+    """`netvane capture export` of what was recorded; of the gadget, if no other device is given."""
+    command = ["export", f"--device={GADGET}", f"--directory={directory / 'packets'}", f"--output={output}", *words]
+    return capture_command.main(command)
+
+
 def exported(directory: Path, mac: str) -> tuple[int, list[tuple[bytes, int]]]:
     output = directory / "export.pcap"
-    command = ["export", f"--device={mac}", f"--directory={directory / 'packets'}", f"--output={output}"]
-    assert capture_command.main(command) == 0
+    assert exporting(directory, output, f"--device={mac}", f"--storage.run-dir={directory / 'nowhere'}") == 0
     found = packets_in(output)
     return len(found), found
-
-
-def packets_in(path: Path) -> list[tuple[bytes, int]]:
-    """What was captured of each packet, and its length on the wire."""
-    with CaptureFile(path) as file:
-        return [(batch.frame(row), int(batch.wire[row])) for batch in file.batches() for row in range(len(batch))]
 
 
 def test_a_port_scan_is_an_anomaly_with_the_packets_that_show_it(tmp_path: Path) -> None:
@@ -322,6 +314,4 @@ def test_evidence_is_cut_and_says_the_true_length_without_a_recorder(tmp_path: P
 def anomaly_with_packets(directory: Path, kind: str) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
     """An event, and the packets that it names as evidence; the exporter has ended."""
     (found,) = [event for event in events(directory, "anomaly") if event["anomaly"] == kind]
-    path = Path(found["pcap"])
-    assert path.stat().st_mode & 0o777 == 0o600
-    return found, packets_in(path)
+    return found, packets_of_evidence(found)

@@ -49,8 +49,8 @@ class Listener(Protocol):
     def flows(self, records: list[FlowRecord]) -> None:
         """Flows that ended or are long."""
 
-    def interface(self, name: str, reason: str | None) -> None:
-        """An interface cannot be listened to, and why; None: it can."""
+    def interface(self, port: "Port", reason: str | None) -> None:
+        """Every other second: an interface cannot be listened to, and why; None: it can."""
 
     def ticked(self, now: int) -> None:
         """Every other second, Unix ns: the loop is alive."""
@@ -230,19 +230,19 @@ class Capture:
                 if port.names is not None:
                     port.names.fault()
                 port.up = port.ring.up
-                self._listener.interface(port.name, None if port.up else f"{port.name} is down")
+                self._listener.interface(port, None if port.up else f"{port.name} is down")
 
     def _open(self, port: Port) -> None:
         try:
             ring = Ring(port.name, self._ring_bytes, promiscuous=self._promiscuous(port.name), counts=port.counts)
         except OSError as error:
-            self._listener.interface(port.name, f"{port.name} cannot be listened to: {error.strerror}")
+            self._listener.interface(port, f"{port.name} cannot be listened to: {error.strerror}")
             return
         try:
             names = Ring(port.name, NAME_RING_BYTES, slot_bytes=SNAPLEN, program=PROGRAM, counts=port.name_counts)
         except OSError as error:
             ring.close()
-            self._listener.interface(port.name, f"{port.name} cannot be listened to: {error.strerror}")
+            self._listener.interface(port, f"{port.name} cannot be listened to: {error.strerror}")
             return
         port.ring, port.names = ring, names
         port.opened += 1
