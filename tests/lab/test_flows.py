@@ -12,6 +12,7 @@ from tests import frames
 from tests.lab.exporters import RunningExporter, running_exporter
 from tests.lab.listening import cable, events, packets_in, packets_of_evidence, plug, send
 from tests.lab.rack import Rack
+from tests.lab.transfer import transfer
 from tests.lab.wait import eventually
 
 pytestmark = pytest.mark.lab
@@ -71,6 +72,25 @@ def test_tagged_frames_count_with_their_tag_coming_and_going(tmp_path: Path) -> 
         counted(exporter, 7)
         assert exporter.value("netvane_flows_bytes_total") == 7 * len(tagged)
         assert exporter.value("netvane_flows_packets_total", **{"class": "ntp"}) == 7
+
+
+@pytest.mark.parametrize("offload", [True, False], ids=["with offload", "without"])
+def test_tcp_counts_as_the_segments_on_the_wire(tmp_path: Path, offload: bool) -> None:
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        sender.ip(f"link set eth0 address {GADGET}")
+
+        def frames_of(name: str) -> float:
+            labels = {"mac": GADGET, "direction": "tx", "class": name}
+            return exporter.value("netvane_flows_device_class_packets_total", **labels)
+
+        sent = transfer(sender, watcher, 40, offload=offload)
+        eventually(lambda: frames_of("tcp") >= sent.segments, what=f"{sent} counted")
+        assert frames_of("tcp") == sent.segments
+        assert exporter.value(
+            "netvane_flows_device_bytes_total", mac=GADGET, direction="tx"
+        ) == sent.wire_bytes + 42 * frames_of("arp")
+        slots = exporter.value("netvane_flows_capture_received_total", ring="frames")
+        assert (slots < sent.segments) is offload  # there were super-frames
 
 
 def test_a_conversation_becomes_events_with_the_name_that_was_asked_for(tmp_path: Path) -> None:
