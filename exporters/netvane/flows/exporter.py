@@ -39,7 +39,7 @@ class FlowsExporter:
         self._service = service
         self._settings, self._network = _check(document)
         events = event_file_of(service.storage.data_dir, service.name)
-        answers = {"ask": ask.handler(events, self._macs_of), "exported": capture_command.handler(self._exported)}
+        answers = {**ask.handlers(events, self._macs_of), "exported": capture_command.handler(self._exported)}
         self._journal = Journal(document, service, answers)
         self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
         self._capture: Capture | None = None
