@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from netvane.flows import capture_command, evidence
+from netvane.flows import capture_command, evidence, recorder
 from tests import frames
 from tests.lab.exporters import RunningExporter, running_exporter
 from tests.lab.listening import cable, events, packets_in, packets_of_evidence, plug, send
@@ -223,6 +223,7 @@ def test_without_an_access_point_or_a_bridge_it_is_off_until_there_is_one(tmp_pa
     with Rack() as rack:
         sender, watcher = rack.namespaces("sender", "watcher")
         plug(sender, watcher)
+        watcher.ip("link add docker0 type bridge", "link set docker0 up")  # of containers, not of gadgets
         with running_exporter("flows", watcher, tmp_path, {}) as exporter:
             assert exporter.value("netvane_flows_capturing") == 0
             assert "this machine sees only its own traffic" in watcher.http(exporter.url + "/").text
@@ -283,6 +284,23 @@ def test_the_last_packets_of_a_device_can_be_exported(tmp_path: Path) -> None:
     frames_written = exported(tmp_path, GADGET)[1]
     assert frames_written == [(large[:128], len(large))] * 2
     assert (tmp_path / "export.pcap").stat().st_mode & 0o777 == 0o600
+
+
+def test_whole_packets_on_a_disk_are_recorded_when_the_owner_says_so(tmp_path: Path) -> None:
+    large = frames.ethernet(frames.ipv4(frames.udp(1, 2, bytes(1000)), 17))
+    packets = tmp_path / "packets"
+    settings = {"flows": {**LISTEN["flows"], "recorder": {"full": True, "directory": str(packets)}}}
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
+        said = "packets are recorded on a disk" in exporter.process.output()
+        assert said is ("bytes_a_day=" in exporter.process.output()) is recorder.on_disk(tmp_path)
+
+        def is_recorded() -> bool:
+            send(sender, [large])
+            return (large, len(large)) in exported(tmp_path, GADGET)[1]
+
+        eventually(lambda: list(packets.glob("*.pcapng")), what="a file")
+        eventually(is_recorded, what="a whole packet")
+        assert packets.stat().st_mode & 0o777 == 0o700
 
 
 def exporting(directory: Path, output: Path, *words: str) -> int:

@@ -47,7 +47,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 def variables() -> dict[str, str]:
     """Name -> default, of docker-compose.yml."""
-    return dict(re.findall(r"(?<!\$)\$\{([A-Z_]+):-([^}]*)\}", COMPOSE.read_text()))
+    return dict(re.findall(r"(?<!\$)\$\{([A-Z_]+):?-([^}]*)\}", COMPOSE.read_text()))
 
 
 def test_the_example_names_every_setting_with_its_default() -> None:
