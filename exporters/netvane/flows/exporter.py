@@ -229,6 +229,7 @@ class FlowsExporter:
         yield GaugeMetricFamily(
             "netvane_flows_capturing", "Whether there is an interface to listen on.", value=float(capture is not None)
         )
+        yield from metrics.data_sets()
         if capture is None:
             return
         with capture.lock:
