@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from netvane.flows import capture_command, evidence, recorder
-from tests import frames
+from tests import frames, quicclient
 from tests.lab.exporters import RunningExporter, running_exporter
 from tests.lab.listening import cable, events, packets_in, packets_of_evidence, plug, send
 from tests.lab.rack import Rack
@@ -151,6 +151,17 @@ def test_a_flow_is_named_by_its_tls_hello(tmp_path: Path, padding: int) -> None:
         eventually(lambda: exporter.value("netvane_flows_hellos_total") == 1, what="a hello")
     (flow,) = events(tmp_path, "flow")
     assert flow["peer_name"] == "cloud.example"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_flow_is_named_by_its_quic_hello(tmp_path: Path, version: int) -> None:
+    datagram = frames.udp(50000, 443, quicclient.initial(quicclient.crypto(0, quicclient.STREAM)))
+    packet = frames.ipv4(datagram, 17) if version == 4 else frames.ipv6(datagram, 17)
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        send(sender, [frames.ethernet(packet, 0x0800 if version == 4 else 0x86DD)])
+        eventually(lambda: exporter.value("netvane_flows_hellos_total") == 1, what="a hello")
+    (flow,) = events(tmp_path, "flow")
+    assert (flow["peer_name"], flow["protocol"], flow["peer_port"]) == ("lamp.example.org", "udp", 443)
 
 
 def capture_up(exporter: RunningExporter) -> bool:

@@ -91,6 +91,12 @@ def test_grafana_is_opened_by_a_switch() -> None:
     assert {name for name, service in opened.items() if "0.0.0.0:" in str(service.get("ports"))} == {"grafana"}
 
 
+def test_with_capture_prometheus_is_told_of_flows() -> None:
+    assert "--without=flows" in config(EXAMPLE)["services"]["render"]["command"]
+    asked = config(EXAMPLE, NETVANE_RENDER_FLAGS="")["services"]["render"]["command"]
+    assert not [word for word in asked if "flows" in word]
+
+
 def test_images_have_versions(services: dict[str, dict[str, Any]]) -> None:
     others = {service["image"] for service in services.values()} - {"netvane:latest"}
     assert len(others) == 5
