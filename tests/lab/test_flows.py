@@ -248,6 +248,26 @@ def test_without_an_access_point_or_a_bridge_it_is_off_until_there_is_one(tmp_pa
             eventually(lambda: frames_seen(exporter) > before, what="a frame of the bridge")
 
 
+def test_the_query_log_of_a_resolver_is_a_source_of_its_own(tmp_path: Path) -> None:
+    log = tmp_path / "queries.log"
+    with Rack() as rack:
+        (watcher,) = rack.namespaces("watcher")
+        watcher.ip("link set lo up")
+        with running_exporter("flows", watcher, tmp_path, {"flows": {"query_log": str(log)}}) as exporter:
+            assert exporter.value("netvane_flows_capturing") == 0
+            missing = f"{log} cannot be read: No such file or directory"
+            assert missing in watcher.http(exporter.url + "/").text
+            log.touch()
+            eventually(lambda: missing not in watcher.http(exporter.url + "/").text, within=20, what="the log read")
+            log.write_text(
+                "Nov 21 12:00:01 dnsmasq[812]: 7 198.51.100.7/5353 query[A] api.example from 198.51.100.7\n"
+                "Nov 21 12:00:01 dnsmasq[812]: 7 198.51.100.7/5353 reply api.example is 203.0.113.9\n"
+            )
+            eventually(lambda: exporter.value("netvane_events_stored_total", event="dns") == 1, within=30, what="dns")
+    (event,) = events(tmp_path, "dns")
+    assert (event["qname"], event["answers"], event["address"]) == ("api.example", ["203.0.113.9"], "198.51.100.7")
+
+
 def test_a_reload_keeps_what_was_counted(tmp_path: Path) -> None:
     made = [frames.ethernet(frames.ipv4(frames.udp(1, 2), 17))] * 10
     with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
