@@ -19,6 +19,9 @@ PROGRAMS = {
     "prometheus": ("prometheus",),
 }
 
+# Go starts to collect when its heap has grown by half, not when it has doubled: 15 MB less on a small machine.
+GO_ENVIRONMENT = {"GOGC": "50"}
+
 # What rules and dashboards use. Not netclass: it reads /sys/class/net, which in a namespace shows the machine's.
 NODE_COLLECTORS = (
     *("cpu", "diskstats", "filesystem", "hwmon", "loadavg", "meminfo", "netdev", "pressure", "stat", "thermal_zone"),
@@ -163,6 +166,7 @@ class Plan:
             reloads=reloads,
             shows=f"http://{address.near}/{page}",
             is_page=not page,
+            environment=GO_ENVIRONMENT,
         )
 
 
