@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import yaml
 
 from tests.lab.home import Home
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV, Process
+from tests.lab.processes import NETVANE, Process
 from tests.lab.wait import eventually
 
 PORT = 9099
@@ -68,8 +67,8 @@ def hurried_prometheus(
 ) -> Iterator[Prometheus]:
     """With the rules and targets that `netvane render` writes; `pace` says what becomes of which interval."""
     rendered, database = (home.rack.directory / name for name in ("rendered", "tsdb"))
-    command = [sys.executable, "-m", "netvane.cli", "render", str(rendered), f"--config.file={configuration}"]
-    home.mon.run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *command, "--time-scale=0.1"])
+    command = [*NETVANE, "render", str(rendered), f"--config.file={configuration}"]
+    home.mon.run([*command, "--time-scale=0.1"])
     main = rendered / "prometheus.yml"
     for file in (main, *rendered.glob("*/*.yml")):
         file.write_text(_INTERVAL.sub(lambda match: f"{match[1]}: {pace[match[2]]}", file.read_text()))
@@ -90,8 +89,8 @@ def netvane_up(home: Home, settings: dict[str, Any], *, run_dir: Path | None = N
     place = home.rack.directory
     configuration = place / "netvane.yml"
     configuration.write_text(json.dumps(settings))  # JSON is YAML
-    command = [sys.executable, "-m", "netvane.cli", "up", "--netns", home.mon.name, "--time-scale=0.1"]
+    command = [*NETVANE, "up", "--netns", home.mon.name, "--time-scale=0.1"]
     places = [f"--storage.data-dir={place / 'data'}", f"--storage.run-dir={run_dir or place / 'run'}"]
-    with home.rack.processes.start([*command, f"--config.file={configuration}", *places], env=PYTHON_ENV) as up:
+    with home.rack.processes.start([*command, f"--config.file={configuration}", *places]) as up:
         yield up, configuration
         assert up.stop(grace=20) == 0, up.output()

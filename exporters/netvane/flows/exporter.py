@@ -1,10 +1,9 @@
 """The packet-flow exporter: puts capture, names, events and metrics together."""
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Iterable
 
-from netvane.common import network, settings
+from netvane.common import settings
 from netvane.common.config import Document
 from netvane.common.event_schema import Event
 from netvane.common.events import event_file_of
@@ -20,7 +19,6 @@ from netvane.flows.engine import Engine
 from netvane.flows.flowevents import event_of
 from netvane.flows.flowrecords import FlowRecord
 from netvane.flows.names import DnsExchange
-from netvane.flows.prefixes import PRIVATE, Prefixes
 from netvane.flows.settings import FlowsSettings
 from netvane.flows.unusual import Unusual
 from netvane.flows.watch import Ticker
@@ -38,7 +36,8 @@ class FlowsExporter:
         self._settings, self._network = _check(document)
         events = event_file_of(service.storage.data_dir, service.name)
         self._journal = Journal(document, service, {"ask": ask.handler(events, self._macs_of)})
-        self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
+        prefixes = home.local_prefixes(self._settings, home.neighbourhood(self._network))
+        self._engine = Engine(prefixes, max_devices=self._settings.max_devices)
         self._capture: Capture | None = None
         self._recorder: recorder.Recorder | None = None
         self._query_tail = _query_tail(self._settings)
@@ -130,10 +129,10 @@ class FlowsExporter:
         if self._capture.failure is not None:
             raise self._capture.failure
         self._tend_recorder()
-        ports = [port.name for port in self._capture.ports]
+        near = home.neighbourhood(self._network, (port.name for port in self._capture.ports))
         leases = devices.read_leases(self._service.run_dir, self._service.clock)
-        self._home = self._surroundings.look(self._settings, self._network, ports, self._devices, leases)
-        prefixes = _prefixes(self._settings, self._network, ports)
+        self._home = self._surroundings.look(self._settings, self._network.resolvers, near, self._devices, leases)
+        prefixes = home.local_prefixes(self._settings, near)
         if prefixes.networks != self._engine.prefixes.networks:
             with self._capture.lock:
                 self._engine.set_prefixes(prefixes)
@@ -240,11 +239,3 @@ def _of_capture(flows: FlowsSettings) -> tuple[object, ...]:
 
 def _check(document: Document) -> tuple[FlowsSettings, settings.Network]:
     return document.section("flows", FlowsSettings), document.section("network", settings.Network)
-
-
-def _prefixes(flows: FlowsSettings, network_settings: settings.Network, names: Iterable[str] = ()) -> Prefixes:
-    """Configured and found ones; private ones always, because behind this network's router they lead nowhere."""
-    view = network.find(network_settings)
-    near = {name for name in (*names, view.interface) if name}
-    texts = {*flows.local_prefixes, *PRIVATE, *home.found_prefixes(view, near)}
-    return Prefixes(sorted(str(ipaddress.ip_network(text)) for text in texts))
