@@ -44,7 +44,7 @@ def run() -> dict[str, Any]:
         tempfile.TemporaryDirectory(dir="/dev/shm") as memory,
         Home(gadgets=GADGETS) as home,
         netvane_up(home, settings, run_dir=_for_all(Path(memory)) / "run") as (up, configuration),
-        hurried_prometheus(home, configuration, PACE, ["--web.enable-admin-api"]) as asked,
+        hurried_prometheus(home.mon, home.rack.directory, configuration, PACE, ["--web.enable-admin-api"]) as asked,
     ):
         eventually(lambda: asked.holds("netvane_first_sweep_timestamp_seconds > 0"), within=120, what="a sweep")
         _speak(home, WARM_UP_SECONDS)

@@ -16,7 +16,8 @@ from tests.lab.processes import ROOT, Process
 from tests.lab.wait import eventually
 
 SUITE = "bookworm"
-PACKAGES = ("libcap2-bin", "nmap", "python3", "python3-venv")  # what exporters/Dockerfile installs
+# What exporters/Dockerfile installs.
+PACKAGES = ("libcap2-bin", "nmap", "python3", "python3-venv", "wireshark-common")
 PROGRAMS = (
     *("docker", "docker-compose", "dockerd", "containerd", "runc", "mmdebstrap", "busybox"),
     *("prometheus", "prometheus-alertmanager", "prometheus-node-exporter"),

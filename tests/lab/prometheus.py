@@ -1,4 +1,4 @@
-"""`netvane up` in a home of the lab, and a Prometheus of the test's own that scrapes it faster than that one's."""
+"""A Prometheus of the test's own that scrapes faster than a home's, and `netvane up` in a home of the lab."""
 
 import json
 import re
@@ -63,12 +63,12 @@ class Prometheus:
 
 @contextmanager
 def hurried_prometheus(
-    home: Home, configuration: Path, pace: Mapping[str, str], flags: Sequence[str] = ()
+    namespace: Namespace, directory: Path, configuration: Path, pace: Mapping[str, str], flags: Sequence[str] = ()
 ) -> Iterator[Prometheus]:
     """With the rules and targets that `netvane render` writes; `pace` says what becomes of which interval."""
-    rendered, database = (home.rack.directory / name for name in ("rendered", "tsdb"))
+    rendered, database = (directory / name for name in ("rendered", "tsdb"))
     command = [*NETVANE, "render", str(rendered), f"--config.file={configuration}"]
-    home.mon.run([*command, "--time-scale=0.1"])
+    namespace.run([*command, "--time-scale=0.1"])
     main = rendered / "prometheus.yml"
     for file in (main, *rendered.glob("*/*.yml")):
         file.write_text(_INTERVAL.sub(lambda match: f"{match[1]}: {pace[match[2]]}", file.read_text()))
@@ -76,8 +76,8 @@ def hurried_prometheus(
     del config["alerting"], config["global"]["scrape_timeout"]  # at most the interval, and by default that
     main.write_text(json.dumps(config))
     command = ["prometheus", f"--config.file={main}", f"--storage.tsdb.path={database}", "--log.level=warn", *flags]
-    with home.mon.start([*command, f"--web.listen-address=127.0.0.1:{PORT}"]) as server:
-        asked = Prometheus(home.mon, database)
+    with namespace.start([*command, f"--web.listen-address=127.0.0.1:{PORT}"]) as server:
+        asked = Prometheus(namespace, database)
         eventually(lambda: asked.holds("vector(1)") or not server.running, within=30, what="Prometheus")
         assert server.running, server.output()
         yield asked

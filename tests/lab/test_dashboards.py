@@ -104,7 +104,7 @@ def test_every_expression_is_answered_and_no_panel_is_empty() -> None:
     with (
         Home(gadgets=3) as home,
         netvane_up(home, settings(home)) as (_, configuration),
-        hurried_prometheus(home, configuration, PACE) as asked,
+        hurried_prometheus(home.mon, home.rack.directory, configuration, PACE) as asked,
     ):
         trouble(home, asked)
         empty = [one for one in expressions() if one.datasource == "prometheus" and not shows(home, asked, one)]

@@ -19,6 +19,7 @@ from tests.lab import addresses as at
 from tests.lab.access_point import AccessPoint, Day
 from tests.lab.home import Home
 from tests.lab.internet_settings import latency_settings
+from tests.lab.listening import send
 from tests.lab.netns import Namespace
 from tests.lab.processes import NETVANE, run
 from tests.lab.sinks import WebhookSink
@@ -95,16 +96,6 @@ class Vane:
     def anomalies(self) -> list[dict[str, Any]]:
         text = self.netvane("events", "--exporter=flows", "--event=anomaly", "--format=json")
         return [json.loads(line) for line in text.splitlines()]
-
-
-def send(gadget: Namespace, made: list[bytes]) -> None:
-    def transmit() -> None:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
-            channel.bind(("eth0", 0))
-            for frame in made:
-                channel.send(frame)
-
-    gadget.call(transmit)
 
 
 def go_wrong(rogue: Namespace, lamp: Namespace, hub: str) -> None:
