@@ -54,6 +54,17 @@ class Server:
         return {time for _, values in self.query(expression) for time, _ in values}
 
 
+def store(namespace: Namespace, address: str, data: Path) -> Server:
+    """A VictoriaMetrics that answers; the namespace's rack ends it."""
+    command = [
+        *("victoria-metrics", f"-storageDataPath={data}", f"-httpListenAddr={address}:{STORE_PORT}"),
+        *("-retentionPeriod=1y", "-search.latencyOffset=0s", "-memory.allowedBytes=64MiB", "-loggerLevel=WARN"),
+    ]
+    server = Server(namespace, namespace.start(command), f"http://{address}:{STORE_PORT}")
+    eventually(server.is_ready, within=30, what="VictoriaMetrics")
+    return server
+
+
 @dataclass
 class Site:
     """One home: its namespace, and a directory for all that it writes."""
@@ -126,10 +137,4 @@ class Fleet:
 
     def start_store(self) -> Server:
         """Start it, for the first time or again with what it has."""
-        command = [
-            *("victoria-metrics", f"-storageDataPath={self._data}", f"-httpListenAddr={STORE}:{STORE_PORT}"),
-            *("-retentionPeriod=1y", "-search.latencyOffset=0s", "-memory.allowedBytes=64MiB", "-loggerLevel=WARN"),
-        ]
-        store = Server(self.centre, self.centre.start(command), f"http://{STORE}:{STORE_PORT}")
-        eventually(store.is_ready, within=30, what="VictoriaMetrics")
-        return store
+        return store(self.centre, STORE, self._data)
