@@ -24,6 +24,11 @@ STORE = "203.0.113.2"
 STORE_PORT = 8428
 AGENT_PORT = 8429
 PROMETHEUS_PORT = 9090
+# A figure of one device, as the hosts exporter's would be.
+OF_A_DEVICE = {
+    "name": "devices",
+    "rules": [{"record": "mac:netvane_device:figure", "expr": "vector(1)", "labels": {"mac": "00:17:88:0a:01:01"}}],
+}
 ABSENT = frozenset(job.name for job in EXPORTERS if job.name != "latency") | {"node", "alertmanager"}
 
 
@@ -92,6 +97,7 @@ class Site:
         config.write_text(json.dumps({"site": self.name, "up": {"remote_write": remote_write}}))
         rendered = self.directory / "rendered"
         render(load(config), rendered, RenderOptions(without=ABSENT))
+        (rendered / "rules/devices.yml").write_text(json.dumps({"groups": [OF_A_DEVICE]}))  # JSON is YAML
         file = rendered / "prometheus.yml"
         settings = yaml.safe_load(file.read_text())
         settings["global"] |= {"evaluation_interval": "1s", "scrape_timeout": "1s"}

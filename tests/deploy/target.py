@@ -27,7 +27,6 @@ from tests.lab.wait import eventually
 
 ANSIBLE = ROOT / "ansible"
 PROXY_PORT = 3128
-BOOT_SECONDS = 60.0
 PLAY_SECONDS = 1500.0
 REBOOTS = 133  # systemd-nspawn's exit code when its system wants to start anew
 
@@ -35,7 +34,7 @@ REBOOTS = 133  # systemd-nspawn's exit code when its system wants to start anew
 def playbook_of(directory: Path, *roles: str) -> str:
     """A playbook of these roles in `directory`, which looks like the repository to it; `exporters` needs a wheel."""
     place = directory / ANSIBLE.name
-    place.mkdir()
+    place.mkdir(parents=True)
     for shared in (ANSIBLE / "group_vars", ANSIBLE / "templates", ROOT / "requirements.lock"):
         (directory / shared.relative_to(ROOT)).symlink_to(shared)
     playbook = place / "play.yml"
@@ -53,6 +52,8 @@ class PlayError(CommandError):
 
 class Target:
     """`suite`: bookworm or trixie; `architecture` as dpkg(1) has it. Its address is the monitor's, its user root."""
+
+    boot_seconds = 60.0
 
     def __init__(self, home: Home, suite: str, *, architecture: str = "amd64") -> None:
         self.home, self.suite, self.architecture = home, suite, architecture
@@ -149,7 +150,7 @@ class Target:
         """Back once ssh answers from a new boot."""
         before = self._boot_id()
         self.run("systemctl reboot", check=False)
-        eventually(lambda: self._boot_id() not in {"", before}, within=BOOT_SECONDS, what="the reboot")
+        eventually(lambda: self._boot_id() not in {"", before}, within=self.boot_seconds, what="the reboot")
 
     def _lower(self) -> Path:
         """The root file system that it begins with, which stays as it is."""
@@ -194,7 +195,7 @@ class Target:
         )
         command = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "boot", *nspawn]
         self._machine = self.home.rack.processes.start(command, env={"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"})
-        eventually(lambda: bool(self._boot_id()), within=BOOT_SECONDS, what="ssh to the target")
+        eventually(lambda: bool(self._boot_id()), within=self.boot_seconds, what="ssh to the target")
 
     def _boot_id(self) -> str:
         if self._machine is None or not self._machine.running:

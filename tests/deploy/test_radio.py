@@ -88,7 +88,7 @@ def interface(machine: Target) -> str:
     """What the access point's interface is and does."""
     looks = (
         f"ip -brief address show dev {ACCESS_POINT}",
-        f"iw dev {ACCESS_POINT} info",
+        f"iw dev {ACCESS_POINT} info | grep -E 'addr|type'",
         f"iw dev {ACCESS_POINT} get power_save",
         "cat /proc/sys/net/ipv4/conf/*/forwarding",
         "nft list tables || true",

@@ -61,7 +61,7 @@ def test_left_out_or_from_a_package(tmp_path: Path) -> None:
 
 
 def test_from_the_vendor_s_repository(tmp_path: Path) -> None:
-    playbook = playbook_of(tmp_path, "base", "loki", "grafana")
+    playbook, base = playbook_of(tmp_path, "loki", "grafana"), playbook_of(tmp_path / "base", "base")
     signer, stranger = repository.key(tmp_path, "vendor"), repository.key(tmp_path, "stranger")
     wanted, unwanted = [vendor.loki(tmp_path), vendor.grafana(tmp_path)], [vendor.loki(tmp_path, "4.0.0")]
     root = repository.repository(tmp_path, [*wanted, *unwanted, vendor.openssl(tmp_path)], signer)
@@ -79,7 +79,9 @@ def test_from_the_vendor_s_repository(tmp_path: Path) -> None:
         target.run("apt-get update --error-on=any")  # nothing of it is in apt's way
 
         with repository.served(home.net, root, ADDRESS):
-            unsigned = flat(target.play(playbook, **{**settings, "netvane_vendor_key": str(stranger)}))
+            unsigned = flat(
+                target.play(playbook, **{**settings, "netvane_vendor_key": str(stranger), "netvane_grafana": False})
+            )
             assert "NO_PUBKEY" in unsigned
             assert "loki is left out" in unsigned
 
@@ -94,6 +96,12 @@ def test_from_the_vendor_s_repository(tmp_path: Path) -> None:
             assert target.run("stat -c '%a %U' /etc/apt/keyrings/netvane-vendor.asc").stdout == "644 root\n"
 
             assert "changed=0" in target.play(playbook, **settings)
+
+        target.run("touch -d yesterday /var/lib/apt/lists /var/lib/apt/periodic/update-success-stamp")
+        assert "failed=0" in target.play(base, **settings)  # gone, it is in nobody's way
+        assert target.run("apt-get update --error-on=any && systemctl is-active netvane-loki").stdout.endswith(
+            "active\n"
+        )
 
 
 def flat(output: str) -> str:

@@ -18,7 +18,6 @@ from tests.lab.home import MON_MAC, Home
 from tests.lab.processes import run
 from tests.lab.wait import eventually
 
-BOOT_SECONDS = 600.0
 DISK = "6G"
 MEMORY = "1536M"
 KERNEL = ("kmod", "linux-image-amd64", "zstd")
@@ -35,6 +34,8 @@ def missing() -> str | None:
 
 class VirtualMachine(Target):
     """`packages`: what its owner has installed before; `files`: path to text, what he has written there."""
+
+    boot_seconds = 600.0
 
     def __init__(
         self, home: Home, suite: str, *, packages: tuple[str, ...] = (), files: Mapping[str, str] | None = None
@@ -65,4 +66,4 @@ class VirtualMachine(Target):
                 *("-device", f"virtio-net-pci,netdev=lan,mac={MON_MAC}", "-device", "virtio-rng-pci"),
             ]
         )
-        eventually(lambda: bool(self._boot_id()), within=BOOT_SECONDS, what="ssh to the virtual machine")
+        eventually(lambda: bool(self._boot_id()), within=self.boot_seconds, what="ssh to the virtual machine")
