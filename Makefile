@@ -46,11 +46,11 @@ deploy: $(VENV)/stamp-deploy ## Ansible: HOST=pi@pi.local, or HOST=localhost; IN
 demo: test-setup ## a home in network namespaces, broken on a schedule (root)
 	@exec $(RUN) -m tests.lab.demo
 
+# The tests wait most of their time, for what happens in homes and machines of their own: two at a time.
 test: test-setup ## unit, rule and short lab tests
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m 'not long and not deploy and not radio'
+	@exec $(RUN) -m pytest -m 'not long and not deploy and not radio' -n 2 --dist loadfile
 
-# The long runs wait most of their time, for what happens in homes and machines of their own: two at a time.
 test-lab: test-setup ## the long lab tests
 	@$(NOT_ROOT)
 	@exec $(RUN) -m pytest -m long -n 2 --dist loadfile

@@ -16,7 +16,7 @@ from tests.lab.processes import ROOT, Process
 from tests.lab.wait import eventually
 
 SUITE = "bookworm"
-PACKAGES = ("libcap2-bin", "nmap", "python3", "python3-venv")  # what exporters/Dockerfile installs
+PACKAGES = ("libcap2-bin", "nmap", "python3", "python3-venv", "wireshark-common")  # what exporters/Dockerfile installs
 PROGRAMS = ("docker", "docker-compose", "dockerd", "containerd", "runc", "mmdebstrap", "prometheus")
 # pip inside the image has the wheels beside it and asks nobody else.
 PIP_CONF = b"[global]\nno-index = true\nfind-links = /wheels\n"

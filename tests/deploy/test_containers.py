@@ -25,7 +25,8 @@ pytestmark = [
     pytest.mark.skipif(engines.missing() is not None, reason=engines.missing() or ""),
 ]
 
-OWN = ("raw", "latency", "hosts", "dhcp")
+OWN = ("raw", "latency", "hosts", "dhcp", "flows")
+CAPABLE = {"raw", "flows"}
 CAP_NET_RAW = 1 << 13  # linux/capability.h
 STAND_IN = {
     "services": {
@@ -60,14 +61,14 @@ def status(docker: Engine, container: str) -> dict[str, str]:
 
 def test_the_stack_in_containers(docker: Engine, tmp_path: Path) -> None:
     build(docker, "netvane-test")
-    (tmp_path / "netvane.yml").write_text("site: cabin\n")
+    (tmp_path / "netvane.yml").write_text("site: cabin\nflows:\n  interfaces: [lo]\n")
     (tmp_path / "secrets").mkdir()
     (tmp_path / "stand-in.json").write_text(json.dumps(STAND_IN))
     settings = {"CONFIG": tmp_path / "netvane.yml", "SECRETS": tmp_path / "secrets", "LEASES": tmp_path / "secrets"}
     environment = tmp_path / "env"
     environment.write_text(
         (ROOT / ".env.example").read_text()
-        + "NETVANE_IMAGE=netvane-test\n"
+        + "COMPOSE_PROFILES=core,capture\nNETVANE_RENDER_FLAGS=\nNETVANE_IMAGE=netvane-test\n"
         + "".join(f"NETVANE_{name}={path}\n" for name, path in settings.items())
     )
     tmp_path.chmod(0o755)
@@ -82,6 +83,7 @@ def test_the_stack_in_containers(docker: Engine, tmp_path: Path) -> None:
             *("netvane-test", "/secret/grafana.password"),
         )
         assert len(password.strip()) == 24
+        eventually(lambda: recorded(docker) > 0, within=60, what="recorded packets")
         eventually(lambda: set(OWN[1:]) <= scraped(docker), within=180, what="all exporters scraped")
     finally:
         docker.run(*command, "down", "--volumes", "--timeout=5", timeout=120)
@@ -94,10 +96,16 @@ def health(docker: Engine, service: str) -> str:
 def check_privileges(docker: Engine) -> None:
     for name in OWN:
         now = status(docker, f"nvt_{name}_1")
-        expected = CAP_NET_RAW if name == "raw" else 0
+        expected = CAP_NET_RAW if name in CAPABLE else 0
         assert now["Uid"].split() == ["974"] * 4, name
         assert (int(now["CapEff"], 16), int(now["CapBnd"], 16)) == (expected, expected), name
-        assert now["NoNewPrivs"] == ("0" if name == "raw" else "1"), name
+        assert now["NoNewPrivs"] == ("0" if name in CAPABLE else "1"), name
+
+
+def recorded(docker: Engine) -> int:
+    """Bytes of the recorder's files, which dumpcap writes with a capability of its own."""
+    program = "import pathlib; print(sum(p.stat().st_size for p in pathlib.Path('/run/netvane/packets').iterdir()))"
+    return int(docker.run("docker", "exec", "nvt_flows_1", "python3", "-c", program))
 
 
 def scraped(docker: Engine) -> set[str]:
