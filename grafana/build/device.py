@@ -1,10 +1,10 @@
 """Device: all about one of them. Any of its MAC addresses leads here."""
 
-from grafana_foundation_sdk.builders import heatmap
+from grafana_foundation_sdk.builders import bargauge, heatmap
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 
-from grafana.build.devices import PRESENCE
+from grafana.build.devices import PRESENCE, presence
 from grafana.build.frame import DEVICE, Row, dashboard, one_device, query_variable
 from grafana.build.panels import bars, log_panel, panel, pie, stat_panel, table_panel, timeline, timeseries
 from grafana.build.queries import Logql, Promql
@@ -32,10 +32,6 @@ def device() -> Dashboard:
 
 
 def _what() -> Row:
-    states = " or ".join(
-        f'netvane_device_presence{{site="$site", device="$id", state="{state}"}} * {number}'
-        for number, (state, _) in PRESENCE.items()
-    )
     return Row(
         "What it is",
         [
@@ -63,7 +59,7 @@ def _what() -> Row:
             timeline(
                 "Presence",
                 "Present, quiet (it missed sweeps, within its usual silence) or away.",
-                Promql(f"sum by (device) ({states})", "presence"),
+                Promql(presence('site="$site", device="$id"'), "presence"),
                 values=PRESENCE,
             ),
         ],
@@ -120,35 +116,21 @@ def _traffic() -> Row:
 
 
 def _destinations() -> Row:
+    def most(title: str, description: str, counted: str) -> bargauge.Panel:
+        far_side = "label_format peer=`{{or .peer_name .peer_address}}`"
+        sums = f"sum by (peer) (sum_over_time({_FLOWS} | {far_side} | unwrap {counted} [$__range]))"
+        query = Logql(f"topk(15, {sums})", "{{peer}}", instant=True)
+        return bars(title, description, query, unit="bytes", width=8, height=10)
+
     return Row(
         "Destinations",
         [
-            bars(
+            most(
                 "Most data to and from",
                 "The far sides with which it exchanged most in the chosen time: bytes it received.",
-                Logql(
-                    f"topk(15, sum by (peer) (sum_over_time({_FLOWS}"
-                    " | label_format peer=`{{or .peer_name .peer_address}}` | unwrap rx_bytes [$__range])))",
-                    "{{peer}}",
-                    instant=True,
-                ),
-                unit="bytes",
-                width=8,
-                height=10,
+                "rx_bytes",
             ),
-            bars(
-                "Most data sent to",
-                "The far sides to which it sent most in the chosen time.",
-                Logql(
-                    f"topk(15, sum by (peer) (sum_over_time({_FLOWS}"
-                    " | label_format peer=`{{or .peer_name .peer_address}}` | unwrap tx_bytes [$__range])))",
-                    "{{peer}}",
-                    instant=True,
-                ),
-                unit="bytes",
-                width=8,
-                height=10,
-            ),
+            most("Most data sent to", "The far sides to which it sent most in the chosen time.", "tx_bytes"),
             pie(
                 "Countries",
                 "Where the addresses of its far sides are registered, by number of flows.",

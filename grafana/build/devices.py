@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.builders.table import Panel as Table
 
-from grafana.build.frame import DEVICES, Row, any_device, dashboard, to_device
+from grafana.build.frame import DEVICES, Row, any_device, dashboard, value_to_device
 from grafana.build.panels import bars, column, log_panel, pie, stat_panel, table_panel, timeline, timeseries
 from grafana.build.queries import Logql, Promql, named_device
 
@@ -41,7 +41,7 @@ def _all() -> Row:
     )
     column(rows, "Value #B", displayName="first seen", unit="dateTimeAsIso")
     column(rows, "Value #C", displayName="last seen", unit="dateTimeFromNow")
-    column(rows, "mac", links=[_device_link()])
+    column(rows, "mac", links=[value_to_device()])
     return Row("Who there is", [_coloured(rows)])
 
 
@@ -62,17 +62,16 @@ def _coloured(rows: Table) -> Table:
     return rows
 
 
-def _device_link() -> dict[str, str]:
-    link = to_device("__value.raw").build()
-    return {"title": link.title, "url": link.url}
+def presence(selector: str) -> str:
+    """PromQL: by device the number of its state, as in PRESENCE, of the devices that `selector` has."""
+    states = " or ".join(
+        f'netvane_device_presence{{{selector}, state="{state}"}} * {number}' for number, (state, _) in PRESENCE.items()
+    )
+    return f"sum by (device) ({states})"
 
 
 def _presence() -> Row:
-    states = " or ".join(
-        f'netvane_device_presence{{site="$site", state="{state}"}} * {number}'
-        for number, (state, _) in PRESENCE.items()
-    )
-    chosen = f"sum by (device) ({states}) and on (device) {_INFO}"
+    chosen = presence('site="$site"') + f" and on (device) {_INFO}"
     return Row(
         "When they were there",
         [
@@ -109,7 +108,7 @@ def _new() -> Row:
         unit="dateTimeFromNow",
         width=12,
     )
-    column(announced, "device", links=[_device_link()])
+    column(announced, "device", links=[value_to_device()])
     column(announced, "Value", displayName="announced")
     return Row(
         "New and unknown",

@@ -98,6 +98,12 @@ def to_device(mac: str) -> builder.DashboardLink:
     return builder.DashboardLink("Device").url(url)
 
 
+def value_to_device() -> dict[str, str]:
+    """The same from the cells of a table's column, as the field option `links` has it."""
+    link = to_device("__value.raw").build()
+    return {"title": link.title, "url": link.url}
+
+
 def _link_to_others() -> builder.DashboardLink:
     link = builder.DashboardLink("Netvane").type(model.DashboardLinkType.DASHBOARDS).tags([TAG])
     return link.as_dropdown(as_dropdown=True).keep_time(keep_time=True).include_vars(include_vars=True)

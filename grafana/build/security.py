@@ -4,14 +4,18 @@ from grafana_foundation_sdk.builders import common, geomap
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.common import FrameGeometrySourceMode
 
-from grafana.build.frame import SECURITY, Row, any_device, dashboard, to_device
+from grafana.build.frame import SECURITY, Row, any_device, dashboard, value_to_device
 from grafana.build.panels import bars, column, log_panel, one_table, panel, stat_panel, table_panel, timeseries
 from grafana.build.queries import Logql, Promql, named
 
 _FLOODS = "syn_flood|icmp_flood|packet_surge"
 _SCANS = "port_scan|host_scan"
 _STRANGE_ADDRESSES = "off_network_address|unleased_address"
+_DNS = "dns_bypass|dns_tunnel"
 _NEW = "new_destination|new_country|new_port|lan_contact"
+
+_EVENTS = '{site="$site", event="anomaly"} | mac=~"$device" | json anomaly, detail'
+_LINE = "line_format `{{or .device_name .mac}}: {{.detail}}`"
 
 
 def security() -> Dashboard:
@@ -28,7 +32,7 @@ def security() -> Dashboard:
 
 def _now() -> Row:
     def culprits(kinds: str) -> Promql:
-        # Not the counter of findings: its series begin with the first one, which no increase shows.
+        # Not the counter of findings, which does not say whose they are.
         going = f'netvane_flows_anomalies_going{{site="$site", mac=~"$device", anomaly=~"{kinds}"}}'
         found = f"count(max by (mac) (max_over_time({going}[$__range])) > 0)"
         return Promql(f"{found} or vector(0)", instant=True)
@@ -63,7 +67,7 @@ def _now() -> Row:
             stat_panel(
                 "DNS bypass",
                 "Devices that ask another resolver than the network's own, and DNS tunnels.",
-                culprits("dns_bypass|dns_tunnel"),
+                culprits(_DNS),
                 unit="none",
                 steps=[(1, "orange")],
             ),
@@ -91,8 +95,7 @@ def _findings() -> Row:
         hidden=("Value",),
         width=8,
     )
-    link = to_device("__value.raw").build()
-    column(going, "mac", links=[{"title": link.title, "url": link.url}])
+    column(going, "mac", links=[value_to_device()])
     return Row(
         "Findings",
         [
@@ -107,28 +110,19 @@ def _findings() -> Row:
             log_panel(
                 "All findings",
                 "Each once, when it begins. A line opens to the figures it rests on and the file with the packets.",
-                Logql(
-                    '{site="$site", event="anomaly"} | mac=~"$device" | json anomaly, detail'
-                    " | line_format `{{.anomaly}} {{or .device_name .mac}}: {{.detail}}`"
-                ),
+                Logql(f"{_EVENTS} | line_format `{{{{.anomaly}}}} {{{{or .device_name .mac}}}}: {{{{.detail}}}}`"),
             ),
             log_panel(
                 "New destinations",
                 "Far sides, countries and ports that a device never used before.",
-                Logql(
-                    '{site="$site", event="anomaly"} | mac=~"$device" | json anomaly, detail'
-                    f' | anomaly=~"{_NEW}" | line_format `{{{{or .device_name .mac}}}}: {{{{.detail}}}}`'
-                ),
+                Logql(f'{_EVENTS} | anomaly=~"{_NEW}" | {_LINE}'),
                 width=12,
                 height=10,
             ),
             log_panel(
                 "Another way for DNS",
                 "DNS to a far server that is not the network's own, and data hidden in names.",
-                Logql(
-                    '{site="$site", event="anomaly"} | mac=~"$device" | json anomaly, detail'
-                    ' | anomaly=~"dns_bypass|dns_tunnel" | line_format `{{or .device_name .mac}}: {{.detail}}`'
-                ),
+                Logql(f'{_EVENTS} | anomaly=~"{_DNS}" | {_LINE}'),
                 width=12,
                 height=10,
             ),

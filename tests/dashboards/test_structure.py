@@ -11,6 +11,7 @@ from tests.dashboards.expressions import DASHBOARDS, dashboards, panels
 
 ALL = dashboards()
 UIDS = {dashboard["uid"] for dashboard in ALL}
+ROOT = DASHBOARDS.parents[1]
 PROVISIONING = DASHBOARDS.parent / "provisioning"
 COLUMNS = 24
 # Grafana 9.4 to 13 load it; later ones bring it up to their own.
@@ -116,6 +117,23 @@ def test_links_lead_to_dashboards_that_exist_and_keep_the_variables(dashboard: d
         target = next(board for board in ALL if board["uid"] == uid[1])
         known = {variable["name"] for variable in target["templating"]["list"]}
         assert set(re.findall(r"var-(\w+)=", url)) <= known
+
+
+ALERTS = [
+    rule
+    for file in sorted([*(ROOT / "prometheus").glob("alerts/*.yml"), *(ROOT / "loki").glob("rules/*.yml")])
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+]
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_alerts_lead_to_dashboards_that_exist_and_set_their_variables(rule: dict[str, Any]) -> None:
+    link = re.fullmatch(r"/d/([\w-]+)(?:\?(.+))?", rule["annotations"]["dashboard_url"])
+    assert link is not None
+    target = next(board for board in ALL if board["uid"] == link[1])
+    known = {variable["name"] for variable in target["templating"]["list"]}
+    assert set(re.findall(r"var-(\w+)=", link[2] or "")) <= known
 
 
 @pytest.mark.parametrize("panel", EACH_PANEL)

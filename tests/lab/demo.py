@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from tests.lab.faults import Fault
 from tests.lab.home import Home
 from tests.lab.internet_settings import latency_settings
-from tests.lab.processes import PYTHON_ENV, ROOT, Process, run
+from tests.lab.processes import NETVANE, ROOT, Process, run
 from tests.lab.rack import interrupt_on_sigterm
 from tests.lab.sinks import SmtpSink, WebhookSink
 
@@ -70,7 +70,7 @@ class Listener:
         command = ["up", "--netns", self._home.mon.name, f"--time-scale={TIME_SCALE}"]
         self.say("lab", f"netvane {' '.join(command)}")
         command += [f"--config.file={configuration}", *self._directories()]
-        return self._home.rack.processes.start([sys.executable, "-m", "netvane.cli", *command], env=PYTHON_ENV)
+        return self._home.rack.processes.start([*NETVANE, *command])
 
     def _directories(self) -> list[str]:
         return [f"--storage.{name}-dir={self._home.rack.directory / name}" for name in ("data", "run")]
@@ -149,8 +149,7 @@ class Listener:
             self.say("outages", line)
 
     def _netvane(self, *command: str) -> list[str]:
-        python = ["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", sys.executable, "-m", "netvane.cli"]
-        return run([*python, *command, *self._directories()], check=False).stdout.splitlines()
+        return run([*NETVANE, *command, *self._directories()], check=False).stdout.splitlines()
 
     def stop(self) -> None:
         self.say("lab", "stops Netvane")

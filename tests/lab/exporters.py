@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV, Process
+from tests.lab.processes import NETVANE, Process
 from tests.lab.wait import eventually
 
 PORTS = {"latency": 9741, "hosts": 9742, "dhcp": 9743, "flows": 9744}
@@ -78,10 +77,10 @@ def running_exporter(
     config.write_text(json.dumps(settings or {}))
     command = [
         *through,
-        *(sys.executable, "-m", "netvane.cli", name, f"--config.file={config}"),
+        *(*NETVANE, name, f"--config.file={config}"),
         *(f"--storage.data-dir={directory / 'data'}", f"--storage.run-dir={directory}"),
     ]
-    with namespace.start(command, env=PYTHON_ENV) as process:
+    with namespace.start(command) as process:
         exporter = RunningExporter(name, process, namespace, directory, config)
         eventually(exporter.is_ready, within=20, what=f"netvane {name} ready")
         yield exporter

@@ -6,6 +6,7 @@ import select
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,8 @@ from typing import Self
 ROOT = Path(__file__).resolve().parents[2]
 # What `python -m netvane…` and `python -m tests.lab…` need in a child.
 PYTHON_ENV = {"PYTHONPATH": f"{ROOT / 'exporters'}:{ROOT}"}
+# The beginning of a command line, for whoever cannot hand a child its environment too.
+NETVANE = ("env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", sys.executable, "-m", "netvane.cli")
 
 
 class CommandError(RuntimeError):

@@ -1,8 +1,7 @@
-"""`netvane up` in a home of the lab, and a Prometheus of the test's own that scrapes it faster than that one's."""
+"""A Prometheus of the test's own that scrapes faster than a home's, and `netvane up` in a home of the lab."""
 
 import json
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import yaml
 
 from tests.lab.home import Home
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV, Process
+from tests.lab.processes import NETVANE, Process
 from tests.lab.wait import eventually
 
 PORT = 9099
@@ -64,12 +63,12 @@ class Prometheus:
 
 @contextmanager
 def hurried_prometheus(
-    home: Home, configuration: Path, pace: Mapping[str, str], flags: Sequence[str] = ()
+    namespace: Namespace, directory: Path, configuration: Path, pace: Mapping[str, str], flags: Sequence[str] = ()
 ) -> Iterator[Prometheus]:
     """With the rules and targets that `netvane render` writes; `pace` says what becomes of which interval."""
-    rendered, database = (home.rack.directory / name for name in ("rendered", "tsdb"))
-    command = [sys.executable, "-m", "netvane.cli", "render", str(rendered), f"--config.file={configuration}"]
-    home.mon.run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *command, "--time-scale=0.1"])
+    rendered, database = (directory / name for name in ("rendered", "tsdb"))
+    command = [*NETVANE, "render", str(rendered), f"--config.file={configuration}"]
+    namespace.run([*command, "--time-scale=0.1"])
     main = rendered / "prometheus.yml"
     for file in (main, *rendered.glob("*/*.yml")):
         file.write_text(_INTERVAL.sub(lambda match: f"{match[1]}: {pace[match[2]]}", file.read_text()))
@@ -77,8 +76,8 @@ def hurried_prometheus(
     del config["alerting"], config["global"]["scrape_timeout"]  # at most the interval, and by default that
     main.write_text(json.dumps(config))
     command = ["prometheus", f"--config.file={main}", f"--storage.tsdb.path={database}", "--log.level=warn", *flags]
-    with home.mon.start([*command, f"--web.listen-address=127.0.0.1:{PORT}"]) as server:
-        asked = Prometheus(home.mon, database)
+    with namespace.start([*command, f"--web.listen-address=127.0.0.1:{PORT}"]) as server:
+        asked = Prometheus(namespace, database)
         eventually(lambda: asked.holds("vector(1)") or not server.running, within=30, what="Prometheus")
         assert server.running, server.output()
         yield asked
@@ -90,8 +89,8 @@ def netvane_up(home: Home, settings: dict[str, Any], *, run_dir: Path | None = N
     place = home.rack.directory
     configuration = place / "netvane.yml"
     configuration.write_text(json.dumps(settings))  # JSON is YAML
-    command = [sys.executable, "-m", "netvane.cli", "up", "--netns", home.mon.name, "--time-scale=0.1"]
+    command = [*NETVANE, "up", "--netns", home.mon.name, "--time-scale=0.1"]
     places = [f"--storage.data-dir={place / 'data'}", f"--storage.run-dir={run_dir or place / 'run'}"]
-    with home.rack.processes.start([*command, f"--config.file={configuration}", *places], env=PYTHON_ENV) as up:
+    with home.rack.processes.start([*command, f"--config.file={configuration}", *places]) as up:
         yield up, configuration
         assert up.stop(grace=20) == 0, up.output()

@@ -1,7 +1,6 @@
 """Every PromQL expression of dashboards, rules and docs against a Prometheus that has scraped a home in trouble."""
 
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from tests.lab.home import Home
 from tests.lab.household import arp_frame, send_frames
 from tests.lab.internet_settings import latency_settings
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV, ROOT
+from tests.lab.processes import NETVANE, ROOT
 from tests.lab.prometheus import Prometheus, hurried_prometheus, netvane_up
 from tests.lab.wait import eventually
 
@@ -58,8 +57,8 @@ def trouble(home: Home, asked: Prometheus) -> None:
     eventually(lambda: asked.holds('netvane_verdict{verdict="ok"} == 1'), within=60, what="the verdict ok")
     eventually(lambda: asked.holds("netvane_first_sweep_timestamp_seconds > 0"), within=30, what="the first sweep")
     kept = (f"--{kind}-dir={home.rack.directory / kind}" for kind in ("data", "run"))
-    expect = [sys.executable, "-m", "netvane.cli", "devices", *kept, "expect", good.mac]
-    home.mon.run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *expect])
+    expect = [*NETVANE, "devices", *kept, "expect", good.mac]
+    home.mon.run(expect)
     home.lease(home.gadgets[2].ns, hostname="fridge")
     send_frames(good.ns, arp_frame(STRANGER, "198.51.100.77", at.ROUTER4))
     twin.ns.ip(f"addr add {good.address}/24 dev eth0")
@@ -105,7 +104,7 @@ def test_every_expression_is_answered_and_no_panel_is_empty() -> None:
     with (
         Home(gadgets=3) as home,
         netvane_up(home, settings(home)) as (_, configuration),
-        hurried_prometheus(home, configuration, PACE) as asked,
+        hurried_prometheus(home.mon, home.rack.directory, configuration, PACE) as asked,
     ):
         trouble(home, asked)
         empty = [one for one in expressions() if one.datasource == "prometheus" and not shows(home, asked, one)]

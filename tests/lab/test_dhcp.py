@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from tests.lab import dhcp
 from tests.lab.dhcp import Wire
 from tests.lab.exporters import RunningExporter, running_exporter
-from tests.lab.processes import PYTHON_ENV, run
+from tests.lab.processes import NETVANE, run
 from tests.lab.rack import Rack
 from tests.lab.wait import eventually
 from tests.leases import SERVERS
@@ -44,8 +43,8 @@ def running(wire: Wire, tmp_path: Path, **settings: Any) -> AbstractContextManag
 def events(exporter: RunningExporter, kind: str = "lease") -> list[dict[str, Any]]:
     """Oldest first."""
     places = ["--storage.data-dir", str(exporter.directory / "data"), "--storage.run-dir", str(exporter.directory)]
-    command = [sys.executable, "-m", "netvane.cli", "events", "--exporter", "dhcp", "--event", kind, "--format", "json"]
-    done = run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *command, *places])
+    command = [*NETVANE, "events", "--exporter", "dhcp", "--event", kind, "--format", "json"]
+    done = run([*command, *places])
     return [json.loads(line) for line in reversed(done.stdout.splitlines())]
 
 
@@ -55,8 +54,8 @@ def changes(exporter: RunningExporter) -> list[tuple[str, str]]:
 
 def devices(exporter: RunningExporter) -> list[dict[str, Any]]:
     places = ["--storage.data-dir", str(exporter.directory / "data"), "--storage.run-dir", str(exporter.directory)]
-    command = [sys.executable, "-m", "netvane.cli", "leases", "export"]
-    done = run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *command, *places])
+    command = [*NETVANE, "leases", "export"]
+    done = run([*command, *places])
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

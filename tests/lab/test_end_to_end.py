@@ -1,13 +1,12 @@
 """The whole house: a router is unplugged; real mail and a real webhook say so once, and once more when it is over."""
 
 import json
-import sys
 
 import pytest
 
 from tests.lab.home import Home
 from tests.lab.internet_settings import latency_settings
-from tests.lab.processes import PYTHON_ENV
+from tests.lab.processes import NETVANE
 from tests.lab.sinks import SmtpSink, WebhookSink
 from tests.lab.wait import eventually
 
@@ -38,11 +37,11 @@ def test_router_unplugged_is_one_alert_and_one_all_clear() -> None:
                 )
             )
             command = [
-                *(sys.executable, "-m", "netvane.cli", "up", "--netns", home.mon.name, "--time-scale=0.1"),
+                *(*NETVANE, "up", "--netns", home.mon.name, "--time-scale=0.1"),
                 *(f"--config.file={place / 'netvane.yml'}", f"--storage.data-dir={place / 'data'}"),
                 f"--storage.run-dir={place / 'run'}",
             ]
-            with home.rack.processes.start(command, env=PYTHON_ENV) as up:
+            with home.rack.processes.start(command) as up:
                 prometheus = "http://127.0.0.1:9090/api/v1/query?query=netvane_verdict==1"
 
                 def is_ok() -> bool:

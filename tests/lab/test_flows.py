@@ -1,55 +1,24 @@
 """The packet-flow exporter on real interfaces: what is counted, named and told, and what happens to the interface."""
 
-import json
 import signal
-import socket
-import sqlite3
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from netvane.flows import capture_command
-from netvane.flows.pcapfile import CaptureFile
-from tests import frames
+from netvane.flows import capture_command, evidence, recorder
+from tests import frames, quicclient
 from tests.lab.exporters import RunningExporter, running_exporter
-from tests.lab.netns import Namespace
+from tests.lab.listening import cable, events, packets_in, packets_of_evidence, plug, send
 from tests.lab.rack import Rack
+from tests.lab.transfer import transfer
 from tests.lab.wait import eventually
 
 pytestmark = pytest.mark.lab
 
 GADGET = frames.GADGET.hex(":")
 LISTEN = {"flows": {"interfaces": ["ap"], "local_prefixes": ["198.51.100.0/24"]}}
-
-
-@contextmanager
-def cable() -> Iterator[tuple[Namespace, Namespace]]:
-    """Two machines and a cable: `eth0` of the first, `ap` of the second, both silent by themselves."""
-    with Rack() as rack:
-        sender, watcher = rack.namespaces("sender", "watcher")
-        for namespace in (sender, watcher):
-            namespace.sysctl({"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"})
-        plug(sender, watcher)
-        yield sender, watcher
-
-
-def plug(sender: Namespace, watcher: Namespace) -> None:
-    sender.ip(f"link add eth0 type veth peer name ap netns {watcher.name}", "link set eth0 up", "link set lo up")
-    watcher.ip("link set ap up", "link set lo up")
-
-
-def send(namespace: Namespace, made: list[bytes], interface: str = "eth0") -> None:
-    def transmit() -> None:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
-            channel.bind((interface, 0))
-            for frame in made:
-                channel.send(frame)
-
-    namespace.call(transmit)
 
 
 def frames_seen(exporter: RunningExporter) -> float:
@@ -59,14 +28,6 @@ def frames_seen(exporter: RunningExporter) -> float:
 def counted(exporter: RunningExporter, count: int) -> None:
     eventually(lambda: frames_seen(exporter) >= count, what=f"{count} frames")
     assert frames_seen(exporter) == count
-
-
-def events(directory: Path, kind: str) -> list[dict[str, Any]]:
-    """The events of an exporter that has ended, oldest first."""
-    with sqlite3.connect(directory / "data" / "flows" / "events.db") as database:
-        rows = database.execute("SELECT body FROM events WHERE event = ? ORDER BY ts, id", (kind,)).fetchall()
-    database.close()
-    return [json.loads(body) for (body,) in rows]
 
 
 def dns(identifier: int, answer: bytes | None = None) -> bytes:
@@ -111,6 +72,25 @@ def test_tagged_frames_count_with_their_tag_coming_and_going(tmp_path: Path) -> 
         counted(exporter, 7)
         assert exporter.value("netvane_flows_bytes_total") == 7 * len(tagged)
         assert exporter.value("netvane_flows_packets_total", **{"class": "ntp"}) == 7
+
+
+@pytest.mark.parametrize("offload", [True, False], ids=["with offload", "without"])
+def test_tcp_counts_as_the_segments_on_the_wire(tmp_path: Path, offload: bool) -> None:
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        sender.ip(f"link set eth0 address {GADGET}")
+
+        def frames_of(name: str) -> float:
+            labels = {"mac": GADGET, "direction": "tx", "class": name}
+            return exporter.value("netvane_flows_device_class_packets_total", **labels)
+
+        sent = transfer(sender, watcher, 40, offload=offload)
+        eventually(lambda: frames_of("tcp") >= sent.segments, what=f"{sent} counted")
+        assert frames_of("tcp") == sent.segments
+        assert exporter.value(
+            "netvane_flows_device_bytes_total", mac=GADGET, direction="tx"
+        ) == sent.wire_bytes + 42 * frames_of("arp")
+        slots = exporter.value("netvane_flows_capture_received_total", ring="frames")
+        assert (slots < sent.segments) is offload  # there were super-frames
 
 
 def test_a_conversation_becomes_events_with_the_name_that_was_asked_for(tmp_path: Path) -> None:
@@ -173,6 +153,17 @@ def test_a_flow_is_named_by_its_tls_hello(tmp_path: Path, padding: int) -> None:
     assert flow["peer_name"] == "cloud.example"
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_flow_is_named_by_its_quic_hello(tmp_path: Path, version: int) -> None:
+    datagram = frames.udp(50000, 443, quicclient.initial(quicclient.crypto(0, quicclient.STREAM)))
+    packet = frames.ipv4(datagram, 17) if version == 4 else frames.ipv6(datagram, 17)
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
+        send(sender, [frames.ethernet(packet, 0x0800 if version == 4 else 0x86DD)])
+        eventually(lambda: exporter.value("netvane_flows_hellos_total") == 1, what="a hello")
+    (flow,) = events(tmp_path, "flow")
+    assert (flow["peer_name"], flow["protocol"], flow["peer_port"]) == ("lamp.example.org", "udp", 443)
+
+
 def capture_up(exporter: RunningExporter) -> bool:
     return exporter.value("netvane_flows_capture_up", interface="ap") == 1
 
@@ -197,6 +188,57 @@ def test_an_interface_that_goes_away_and_returns_is_waited_for(tmp_path: Path) -
         send(sender, made)
         counted(exporter, 30)
         assert exporter.process.running
+    told = [event["change"] for event in events(tmp_path, "capture")]
+    assert told == ["started", "missing", "started", "missing", "started", "stopped"]
+
+
+def test_what_a_full_ring_has_no_room_for_is_counted_as_dropped(tmp_path: Path) -> None:
+    slots = (1 << 20) // 512
+    settings = {"flows": {**LISTEN["flows"], "ring": "1MiB", "recorder": {"enabled": False}}}
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
+        send(sender, [frames.ethernet(bytes(46), 0x0806)])
+        counted(exporter, 1)
+        exporter.process.signal(signal.SIGSTOP)
+        send(sender, [frames.ethernet(bytes(46), 0x0806)] * 3 * slots)
+        exporter.process.signal(signal.SIGCONT)
+        # Of one moment: the highest use of the ring is that since the last scrape.
+        found = {
+            (name.removeprefix("netvane_flows_"), labels.get("ring")): value
+            for name, labels, value in eventually(lambda: late_scrape(exporter, slots), what="all that was in the ring")
+        }
+    assert found["frames_total", None] == 1 + slots
+    assert found["capture_received_total", "frames"] == 1 + 3 * slots
+    assert found["capture_dropped_total", "frames"] == 2 * slots
+    assert found["capture_ring_use_ratio", None] == 1
+
+
+def late_scrape(exporter: RunningExporter, count: int) -> list[tuple[str, dict[str, str], float]]:
+    """A scrape, once at least `count` frames were counted."""
+    found = exporter.scrape("netvane_flows_")
+    return found if any(name == "netvane_flows_frames_total" and value >= count for name, _, value in found) else []
+
+
+def test_a_flood_that_fills_the_table_is_counted_and_said(tmp_path: Path) -> None:
+    """Each packet is a new flow, from an address of its own."""
+    count = 120_000
+    flood = (
+        frames.ethernet(frames.ipv4(frames.tcp(1024, 80, 0x02), 6, source=number.to_bytes(4)))
+        for number in range(0x0B000000, 0x0B000000 + count)
+    )
+    settings = {"flows": {**LISTEN["flows"], "recorder": {"enabled": False}}}
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
+        send(sender, flood)
+
+        def seen() -> float:
+            return count - exporter.value("netvane_flows_capture_dropped_total", ring="frames")
+
+        eventually(lambda: frames_seen(exporter) == seen(), within=30, what="every frame counted or dropped")
+        assert exporter.value("netvane_flows_packets_total", **{"class": "tcp_syn"}) == seen()
+        assert exporter.value("netvane_flows_device_packets_total", mac=GADGET, direction="tx") == seen()
+        room = exporter.value("netvane_flows_table_room")
+        assert exporter.value("netvane_flows_folded_frames_total") >= seen() - room > 0
+        said = "more conversations at once than the flow table has room for"
+        eventually(lambda: said in watcher.http(exporter.url + "/").text, within=20, what="a word about the table")
 
 
 def test_a_missing_interface_is_said_and_then_found(tmp_path: Path) -> None:
@@ -215,6 +257,7 @@ def test_without_an_access_point_or_a_bridge_it_is_off_until_there_is_one(tmp_pa
     with Rack() as rack:
         sender, watcher = rack.namespaces("sender", "watcher")
         plug(sender, watcher)
+        watcher.ip("link add docker0 type bridge", "link set docker0 up")  # of containers, not of gadgets
         with running_exporter("flows", watcher, tmp_path, {}) as exporter:
             assert exporter.value("netvane_flows_capturing") == 0
             assert "this machine sees only its own traffic" in watcher.http(exporter.url + "/").text
@@ -226,6 +269,26 @@ def test_without_an_access_point_or_a_bridge_it_is_off_until_there_is_one(tmp_pa
             # Not for this machine: a bridge hands it over because of promiscuous mode only.
             send(sender, [frames.ethernet(bytes(46), 0x0806)])
             eventually(lambda: frames_seen(exporter) > before, what="a frame of the bridge")
+
+
+def test_the_query_log_of_a_resolver_is_a_source_of_its_own(tmp_path: Path) -> None:
+    log = tmp_path / "queries.log"
+    with Rack() as rack:
+        (watcher,) = rack.namespaces("watcher")
+        watcher.ip("link set lo up")
+        with running_exporter("flows", watcher, tmp_path, {"flows": {"query_log": str(log)}}) as exporter:
+            assert exporter.value("netvane_flows_capturing") == 0
+            missing = f"{log} cannot be read: No such file or directory"
+            assert missing in watcher.http(exporter.url + "/").text
+            log.touch()
+            eventually(lambda: missing not in watcher.http(exporter.url + "/").text, within=20, what="the log read")
+            log.write_text(
+                "Nov 21 12:00:01 dnsmasq[812]: 7 198.51.100.7/5353 query[A] api.example from 198.51.100.7\n"
+                "Nov 21 12:00:01 dnsmasq[812]: 7 198.51.100.7/5353 reply api.example is 203.0.113.9\n"
+            )
+            eventually(lambda: exporter.value("netvane_events_stored_total", event="dns") == 1, within=30, what="dns")
+    (event,) = events(tmp_path, "dns")
+    assert (event["qname"], event["answers"], event["address"]) == ("api.example", ["203.0.113.9"], "198.51.100.7")
 
 
 def test_a_reload_keeps_what_was_counted(tmp_path: Path) -> None:
@@ -267,17 +330,43 @@ def test_the_last_packets_of_a_device_can_be_exported(tmp_path: Path) -> None:
         assert {path.stat().st_mode & 0o777 for path in recorded.iterdir()} == {0o600}
         listed = capture_command.main(["list", f"--directory={recorded}"])
         assert listed == 0
+        output = tmp_path / "noted.pcap"
+        assert exporting(tmp_path, output, f"--storage.run-dir={tmp_path}") == 0
+    (noted,) = [event for event in events(tmp_path, "capture") if event["change"] == "exported"]
+    assert (noted["mac"], noted["interface"], noted["file"]) == (GADGET, "ap", str(output))
+    assert noted["detail"] == "2 packets of one device"
     frames_written = exported(tmp_path, GADGET)[1]
     assert frames_written == [(large[:128], len(large))] * 2
     assert (tmp_path / "export.pcap").stat().st_mode & 0o777 == 0o600
 
 
+def test_whole_packets_on_a_disk_are_recorded_when_the_owner_says_so(tmp_path: Path) -> None:
+    large = frames.ethernet(frames.ipv4(frames.udp(1, 2, bytes(1000)), 17))
+    packets = tmp_path / "packets"
+    settings = {"flows": {**LISTEN["flows"], "recorder": {"full": True, "directory": str(packets)}}}
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
+        said = "packets are recorded on a disk" in exporter.process.output()
+        assert said is ("bytes_a_day=" in exporter.process.output()) is recorder.on_disk(tmp_path)
+
+        def is_recorded() -> bool:
+            send(sender, [large])
+            return (large, len(large)) in exported(tmp_path, GADGET)[1]
+
+        eventually(lambda: list(packets.glob("*.pcapng")), what="a file")
+        eventually(is_recorded, what="a whole packet")
+        assert packets.stat().st_mode & 0o777 == 0o700
+
+
+def exporting(directory: Path, output: Path, *words: str) -> int:
+    """`netvane capture export` of what was recorded; of the gadget, if no other device is given."""
+    command = ["export", f"--device={GADGET}", f"--directory={directory / 'packets'}", f"--output={output}", *words]
+    return capture_command.main(command)
+
+
 def exported(directory: Path, mac: str) -> tuple[int, list[tuple[bytes, int]]]:
     output = directory / "export.pcap"
-    command = ["export", f"--device={mac}", f"--directory={directory / 'packets'}", f"--output={output}"]
-    assert capture_command.main(command) == 0
-    with CaptureFile(output) as file:
-        found = [(batch.frame(row), int(batch.wire[row])) for batch in file.batches() for row in range(len(batch))]
+    assert exporting(directory, output, f"--device={mac}", f"--storage.run-dir={directory / 'nowhere'}") == 0
+    found = packets_in(output)
     return len(found), found
 
 
@@ -289,18 +378,32 @@ def test_a_port_scan_is_an_anomaly_with_the_packets_that_show_it(tmp_path: Path)
         )
         for port in range(1, 61)
     ]
+    other = frames.ethernet(frames.ipv4(frames.udp(1, 2), 17))
     with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, LISTEN) as exporter:
-        eventually(lambda: exporter.value("netvane_flows_recorder_bytes") > 0, what="a recording")
-        send(sender, scan)
+        send(sender, [other, *scan, other])
         eventually(lambda: exporter.value("netvane_flows_anomalies_total", anomaly="port_scan") == 1, what="the scan")
         assert exporter.value("netvane_flows_anomalies_going", mac="00:17:88:00:00:aa", anomaly="port_scan") == 1
         eventually(
             lambda: exporter.value("netvane_events_stored_total", event="anomaly") >= 1, within=20, what="its event"
         )
-    (found,) = [event for event in events(tmp_path, "anomaly") if event["anomaly"] == "port_scan"]
+    found, shown = anomaly_with_packets(tmp_path, "port_scan")
     assert (found["mac"], found["peer_address"]) == ("00:17:88:00:00:aa", "198.51.100.30")
-    with CaptureFile(Path(found["pcap"])) as file:
-        shown = [batch.frame(row) for batch in file.batches() for row in range(len(batch))]
-    assert set(shown) <= set(scan)
-    assert len(shown) > 30
+    assert [frame for frame, _ in shown] == scan
     assert (tmp_path / "data" / "flows" / "learned.json").is_file()
+
+
+def test_evidence_is_cut_and_says_the_true_length_without_a_recorder(tmp_path: Path) -> None:
+    large = frames.ethernet(frames.ipv4(b"\x08" + bytes(1207), 1))
+    settings = {"flows": {**LISTEN["flows"], "recorder": {"enabled": False}}}
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
+        send(sender, [large] * 2000)
+        eventually(lambda: exporter.value("netvane_flows_anomalies_total", anomaly="icmp_flood") == 1, what="the flood")
+    found, shown = anomaly_with_packets(tmp_path, "icmp_flood")
+    assert found["evidence"]["packets_per_second"] > 100
+    assert shown == [(large[:430], len(large))] * evidence.MAX_PACKETS
+
+
+def anomaly_with_packets(directory: Path, kind: str) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
+    """An event, and the packets that it names as evidence; the exporter has ended."""
+    (found,) = [event for event in events(directory, "anomaly") if event["anomaly"] == kind]
+    return found, packets_of_evidence(found)

@@ -4,7 +4,6 @@ import json
 import secrets
 import socket
 import struct
-import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,15 +12,15 @@ from urllib.parse import quote
 
 import pytest
 
-from netvane.flows.pcapfile import CaptureFile
 from tests import frames
 from tests.lab import access_point as ap
 from tests.lab import addresses as at
 from tests.lab.access_point import AccessPoint, Day
 from tests.lab.home import Home
 from tests.lab.internet_settings import latency_settings
+from tests.lab.listening import packets_of_evidence, send
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV, run
+from tests.lab.processes import NETVANE, run
 from tests.lab.sinks import WebhookSink
 from tests.lab.wait import eventually
 
@@ -47,6 +46,7 @@ ALERTS = {
     "new_destination": "NewDestination",
     "upload_surge": "UploadSurge",
 }
+WITH_PACKETS = {"syn_flood", "icmp_flood", "port_scan", "off_network_address", "unleased_address"}
 OF_LAMP = {"new_destination", "new_port", "upload_surge"}
 QUIET = {*ALERTS.values(), "PacketSurge", "CaptureDrops", "CaptureStalled"}
 
@@ -91,22 +91,11 @@ class Vane:
         return "\n".join(line for line in text.splitlines() if line.startswith(name))
 
     def netvane(self, *words: str) -> str:
-        command = [sys.executable, "-m", "netvane.cli", *words, *self.places]
-        return run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *command]).stdout
+        return run([*NETVANE, *words, *self.places]).stdout
 
     def anomalies(self) -> list[dict[str, Any]]:
         text = self.netvane("events", "--exporter=flows", "--event=anomaly", "--format=json")
         return [json.loads(line) for line in text.splitlines()]
-
-
-def send(gadget: Namespace, made: list[bytes]) -> None:
-    def transmit() -> None:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
-            channel.bind(("eth0", 0))
-            for frame in made:
-                channel.send(frame)
-
-    gadget.call(transmit)
 
 
 def go_wrong(rogue: Namespace, lamp: Namespace, hub: str) -> None:
@@ -149,8 +138,10 @@ def assert_named(found: list[dict[str, Any]], hub: str) -> None:
     assert by_kind["unleased_address"]["address"] == "198.51.101.77"
     assert by_kind["new_destination"]["peer_name"] == "site99.example"
     assert by_kind["upload_surge"]["evidence"]["bytes"] > 5_000_000
-    with CaptureFile(Path(by_kind["port_scan"]["pcap"])) as file:
-        assert sum(len(batch) for batch in file.batches()) > 10
+    shown = {kind: packets_of_evidence(by_kind[kind]) for kind in WITH_PACKETS}
+    assert all(shown.values())
+    made_up = socket.inet_aton("203.0.113.200")
+    assert made_up in {frame[26:30] for frame, _ in shown["off_network_address"]}
 
 
 def is_told(hook: WebhookSink, name: str, anomaly: str) -> bool:
@@ -172,10 +163,8 @@ def test_a_normal_day_is_quiet_and_every_misdeed_is_named() -> None:
         vane = Vane(home)
         config = home.rack.directory / "netvane.yml"
         config.write_text(json.dumps(settings(hook, access_point.leases)))
-        command = [sys.executable, "-m", "netvane.cli", "up", "--netns", home.mon.name, "--time-scale=0.1"]
-        up = stack.enter_context(
-            home.rack.processes.start([*command, f"--config.file={config}", *vane.places], env=PYTHON_ENV)
-        )
+        command = [*NETVANE, "up", "--netns", home.mon.name, "--time-scale=0.1"]
+        up = stack.enter_context(home.rack.processes.start([*command, f"--config.file={config}", *vane.places]))
 
         def captures() -> bool:
             assert up.running, up.output()

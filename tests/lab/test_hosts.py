@@ -32,7 +32,7 @@ from tests.lab.household import (
     watching,
 )
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV
+from tests.lab.processes import NETVANE
 from tests.lab.raw import running_raw
 from tests.lab.wait import eventually
 
@@ -376,9 +376,9 @@ def test_a_newer_registry_is_refused_with_a_line(home: Home, tmp_path: Path) -> 
     path.mkdir(parents=True)
     with closing(sqlite3.connect(path / "registry.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
-    command = [sys.executable, "-m", "netvane.cli", "hosts"]
+    command = [*NETVANE, "hosts"]
     command += [f"--storage.data-dir={tmp_path / 'data'}", f"--storage.run-dir={tmp_path}"]
-    with home.mon.start(command, env=PYTHON_ENV) as process:
+    with home.mon.start(command) as process:
         assert process.wait(20) == 1
         assert "version 99, this Netvane knows up to 1" in process.output()
         assert "Traceback" not in process.output()
@@ -473,10 +473,8 @@ def test_netvane_devices(home: Home) -> None:
     gadget = home.gadgets[0]
 
     def run(*words: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "netvane.cli", "devices", f"--run-dir={exporter.directory}"]
-        with home.rack.processes.start(
-            [*command, f"--data-dir={exporter.directory / 'data'}", *words], env=PYTHON_ENV
-        ) as asked:
+        command = [*NETVANE, "devices", f"--run-dir={exporter.directory}"]
+        with home.rack.processes.start([*command, f"--data-dir={exporter.directory / 'data'}", *words]) as asked:
             assert asked.wait(20) == code, asked.output()
             return asked.output()
 

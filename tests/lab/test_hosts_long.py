@@ -1,7 +1,6 @@
 """A home full of difficult devices, for thirty sweeps; and a missing Raspberry Pi all the way to a webhook."""
 
 import json
-import sys
 
 import pytest
 
@@ -11,7 +10,7 @@ from tests.lab.home import Home
 from tests.lab.household import ask, devices, events, first_sweep, state, sweeps, watching
 from tests.lab.internet_settings import latency_settings
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV
+from tests.lab.processes import NETVANE
 from tests.lab.sinks import WebhookSink
 from tests.lab.wait import eventually
 
@@ -95,19 +94,19 @@ def test_a_missing_pi_is_an_alert_and_the_only_one() -> None:
             }
             (place / "netvane.yml").write_text(json.dumps(settings))
             command = [
-                *(sys.executable, "-m", "netvane.cli", "up", "--netns", home.mon.name, "--time-scale=0.1"),
+                *(*NETVANE, "up", "--netns", home.mon.name, "--time-scale=0.1"),
                 *(f"--config.file={place / 'netvane.yml'}", f"--storage.data-dir={place / 'data'}"),
                 f"--storage.run-dir={place / 'run'}",
             ]
             devices_command = [
-                *(sys.executable, "-m", "netvane.cli", "devices", f"--run-dir={place / 'run'}"),
+                *(*NETVANE, "devices", f"--run-dir={place / 'run'}"),
                 f"--data-dir={place / 'data'}",
             ]
-            with home.rack.processes.start(command, env=PYTHON_ENV) as up:
+            with home.rack.processes.start(command) as up:
 
                 def answer(*words: str) -> str:
                     assert up.running, up.output()
-                    with home.rack.processes.start([*devices_command, *words], env=PYTHON_ENV) as asking:
+                    with home.rack.processes.start([*devices_command, *words]) as asking:
                         asking.wait(20)
                         return asking.output()
 

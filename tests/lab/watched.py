@@ -3,7 +3,6 @@ configures them, a webhook on the LAN and a mail server beyond the WAN.
 """
 
 import json
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,24 +17,23 @@ from tests.lab.alertmanager import AlertmanagerMachine
 from tests.lab.exporters import RunningExporter, running_exporter
 from tests.lab.home import Home
 from tests.lab.internet_settings import latency_settings
-from tests.lab.processes import PYTHON_ENV, Process, run
+from tests.lab.processes import NETVANE, Process, run
 from tests.lab.sinks import SmtpSink, WebhookSink
 from tests.lab.wait import eventually
 
 SETTINGS = {"network": {"resolvers": [at.ROUTER4]}, "latency": latency_settings()}
-NETVANE = (sys.executable, "-m", "netvane.cli")
 ABSENT = tuple(f"--without={job}" for job in ("node", "hosts", "dhcp", "flows"))
 PROMETHEUS = "http://127.0.0.1:9090"
 
 
 def netvane(*arguments: str) -> str:
     """What ``netvane …`` writes."""
-    return run(["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", *NETVANE, *arguments]).stdout
+    return run([*NETVANE, *arguments]).stdout
 
 
 def running_raw(home: Home, directory: Path) -> Process:
     command = [*NETVANE, "raw", "--run-dir", str(directory), "--interface", "eth0"]
-    return home.mon.start(command, env=PYTHON_ENV)
+    return home.mon.start(command)
 
 
 @dataclass(frozen=True, slots=True)

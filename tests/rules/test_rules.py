@@ -60,12 +60,16 @@ def expectations() -> dict[str, list[list[dict[str, Any]]]]:
     return found
 
 
+def rendered_in(directory: Path, options: RenderOptions) -> Path:
+    config = directory / "netvane.yml"
+    config.write_text(json.dumps({"alerts": {"runbooks_url": "https://runbooks.example"}}))
+    render(load(config), directory, options)
+    return directory
+
+
 @pytest.fixture
 def rendered(tmp_path: Path) -> Path:
-    config = tmp_path / "netvane.yml"
-    config.write_text(json.dumps({"alerts": {"runbooks_url": "https://runbooks.example"}}))
-    render(load(config), tmp_path, RenderOptions())
-    return tmp_path
+    return rendered_in(tmp_path, RenderOptions())
 
 
 def promtool(*arguments: str, directory: Path) -> None:
@@ -85,6 +89,32 @@ def promtool(*arguments: str, directory: Path) -> None:
 def test_promtool(case: Path, rendered: Path) -> None:
     shutil.copy(case, rendered)
     promtool("test", "rules", case.name, directory=rendered)
+
+
+def test_where_there_is_grafana_alerts_lead_to_its_dashboards(tmp_path: Path) -> None:
+    text = (HERE / "ExpectedDeviceMissing.yml").read_text()
+    ((graph, device),) = {
+        (alert["exp_annotations"]["dashboard_url"], alert["exp_labels"]["device"])
+        for case in expectations()["ExpectedDeviceMissing"]
+        for alert in case
+    }
+    where = f"https://vane.example/d/netvane-device?var-site=home&var-device={device}"
+    rendered_in(tmp_path, RenderOptions(grafana="https://vane.example"))
+    (tmp_path / "case.yml").write_text(text.replace(graph, where))
+    promtool("test", "rules", "case.yml", directory=tmp_path)
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_the_link_to_a_dashboard_is_made_of_labels_that_the_alert_has(rule: dict[str, Any]) -> None:
+    used = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["dashboard_url"]))
+    fired = [
+        alert["exp_labels"]
+        for case in expectations()[rule["alert"]]
+        for alert in case
+        if alert["exp_annotations"]["dashboard_url"].endswith(rule["annotations"]["graph_url"])
+    ]
+    assert fired
+    assert all(used <= labels.keys() for labels in fired)
 
 
 @pytest.mark.parametrize("name", alert_names())
@@ -109,10 +139,11 @@ def test_every_rule_of_an_alert_is_seen_to_fire(rule: dict[str, Any]) -> None:
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
 def test_every_alert_says_what_a_reader_needs(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"page", "warning", "none"}
-    assert set(rule["annotations"]) == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url", "dashboard_url", "graph_url"}
     assert all(text == text.strip() and text for text in rule["annotations"].values())
     assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
-    assert rule["annotations"]["dashboard_url"].startswith("/")
+    assert rule["annotations"]["dashboard_url"].startswith("/d/netvane-")
+    assert rule["annotations"]["graph_url"].startswith("/")
 
 
 @pytest.mark.parametrize("name", [*alert_names(), *names_of_loki()])

@@ -47,7 +47,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 def variables() -> dict[str, str]:
     """Name -> default, of docker-compose.yml."""
-    return dict(re.findall(r"(?<!\$)\$\{([A-Z_]+):-([^}]*)\}", COMPOSE.read_text()))
+    return dict(re.findall(r"(?<!\$)\$\{([A-Z_]+):?-([^}]*)\}", COMPOSE.read_text()))
 
 
 def test_the_example_names_every_setting_with_its_default() -> None:
@@ -89,6 +89,12 @@ def test_networks(services: dict[str, dict[str, Any]]) -> None:
 def test_grafana_is_opened_by_a_switch() -> None:
     opened = config(EXAMPLE, GRAFANA_BIND="0.0.0.0")["services"]
     assert {name for name, service in opened.items() if "0.0.0.0:" in str(service.get("ports"))} == {"grafana"}
+
+
+def test_with_capture_prometheus_is_told_of_flows() -> None:
+    assert "--without=flows" in config(EXAMPLE)["services"]["render"]["command"]
+    asked = config(EXAMPLE, NETVANE_RENDER_FLAGS="")["services"]["render"]["command"]
+    assert not [word for word in asked if "flows" in word]
 
 
 def test_images_have_versions(services: dict[str, dict[str, Any]]) -> None:

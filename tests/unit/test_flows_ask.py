@@ -102,6 +102,18 @@ def test_names_by_how_often_they_were_asked_for(place: list[str], capsys: pytest
     ]
 
 
+def test_a_history_that_is_shorter_than_asked_for_is_said(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*arguments: str) -> str:
+        assert main([*place, "--device", MAC, *arguments], FakeClock()) == 0
+        return capsys.readouterr().err
+
+    assert said("--last", "2h") == ""
+    oldest = rfc3339(NOW - 3 * 3600 * NANOSECONDS)[:19]
+    assert said("--last", "31d") == f"netvane ask: nothing is kept from before {oldest}Z\n"
+    # Questions have a history of their own.
+    assert said("--last", "2h", "--dns") == f"netvane ask: nothing is kept from before {rfc3339(NOW - 2)[:19]}Z\n"
+
+
 def test_tables_and_csv(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*place, "--device", MAC, "--format", "csv"], FakeClock()) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from netvane.common import devices, exchange, leases, settings
+from netvane.common import devices, exchange, leases, routes, settings
 from netvane.common.config import ConfigError
 from netvane.common.devices import DevicesView, PublishedDevice
 from netvane.common.leases import LeasesView, PublishedLease
@@ -13,7 +13,7 @@ from netvane.flows.anomalies.learned import Memory
 from netvane.flows.anomalies.limits import DAY, Limits
 from netvane.flows.anomalies.records import DeviceTick, Home, Tick
 from netvane.flows.devices import Devices, devices_of, read_devices, read_leases
-from netvane.flows.home import Surroundings, on_link4, on_link6
+from netvane.flows.home import Surroundings, neighbourhood
 from netvane.flows.settings import FlowsSettings
 from tests.clock import FakeClock
 
@@ -39,11 +39,11 @@ ff000000000000000000000000000000 08 {ZERO} 00 {ZERO} 00000100 00000001 00000000 
 
 
 def test_subnets_on_the_link_of_an_interface() -> None:
-    assert on_link4(ROUTE4, {"wlan0"}) == {"198.51.101.0/24"}
-    assert on_link4(ROUTE4, {"wlan0", "eth0"}) == {"198.51.100.0/24", "198.51.101.0/24"}
-    assert on_link6(ROUTE6, {"wlan0"}) == {"fd00::/64"}
-    assert on_link6(ROUTE6, {"eth0"}) == {"2001:db8:0:1::/64"}
-    assert on_link4("", {"eth0"}) == on_link6("", {"eth0"}) == set()
+    assert routes.on_link(routes.parse4(ROUTE4), {"wlan0"}) == {"198.51.101.0/24"}
+    assert routes.on_link(routes.parse4(ROUTE4), {"wlan0", "eth0"}) == {"198.51.100.0/24", "198.51.101.0/24"}
+    assert routes.on_link(routes.parse6(ROUTE6), {"wlan0"}) == {"fd00::/64"}
+    assert routes.on_link(routes.parse6(ROUTE6), {"eth0"}) == {"2001:db8:0:1::/64"}
+    assert routes.on_link(routes.parse4(""), {"eth0"}) == routes.on_link(routes.parse6(""), {"eth0"}) == set()
 
 
 def published(mac: str, *more: str, name: str = "", addresses: tuple[str, ...] = ()) -> PublishedDevice:
@@ -103,16 +103,17 @@ def test_an_address_of_nobody_in_particular_is_no_finding() -> None:
 def test_no_source_is_wrong_while_nobody_knows_which_device_the_router_is() -> None:
     flows, surroundings = FlowsSettings(), Surroundings()
     network = settings.Network(interface="lo", router="198.51.100.1", resolvers=("203.0.113.53",))
-    home = surroundings.look(flows, network, ("lo",), Devices(), None)
+    near = neighbourhood(network, ("lo",))
+    home = surroundings.look(flows, network.resolvers, near, Devices(), None)
     assert home.prefixes == ()
     assert home.routers == {"198.51.100.1"}
     assert home.resolvers >= {"198.51.100.1", "203.0.113.53"}
     known = devices_of([published(ROUTER, addresses=("198.51.100.1",))])
-    home = surroundings.look(flows, network, ("lo",), known, None)
+    home = surroundings.look(flows, network.resolvers, near, known, None)
     assert "127.0.0.0/8" in home.prefixes
     assert ROUTER in home.exempt
     # The kernel and the hosts exporter forget silent devices.
-    assert ROUTER in surroundings.look(flows, network, ("lo",), Devices(), None).exempt
+    assert ROUTER in surroundings.look(flows, network.resolvers, near, Devices(), None).exempt
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The kernel's tables, as text, and the machine itself."""
 
-from netvane.common import network
-from netvane.common.network import Route
+from netvane.common import network, routes
 from netvane.common.settings import Network
 
 ROUTE4 = """\
@@ -23,20 +22,20 @@ fd000000000000000000000000000000 40 {ZERO} 00 {ZERO} 00000100 00000001 00000000 
 
 
 def test_default_routes_best_first() -> None:
-    assert network.default_routes4(ROUTE4) == [
-        Route("eth0", "198.51.100.10", 100),
-        Route("wlan0", "198.51.100.1", 600),
-        Route("tun0", None, 900),
+    assert [(route.interface, route.router, route.metric) for route in routes.defaults(routes.parse4(ROUTE4))] == [
+        ("eth0", "198.51.100.10", 100),
+        ("wlan0", "198.51.100.1", 600),
+        ("tun0", None, 900),
     ]
-    assert network.default_routes6(ROUTE6) == [
-        Route("eth1", "fd00::9", 0x40),
-        Route("eth0", "fe80::1%eth0", 0x400),
+    assert [(route.interface, route.router, route.metric) for route in routes.defaults(routes.parse6(ROUTE6))] == [
+        ("eth1", "fd00::9", 0x40),
+        ("eth0", "fe80::1%eth0", 0x400),
     ]
 
 
 def test_no_table_is_no_route() -> None:
-    assert network.default_routes4("") == []
-    assert network.default_routes6("") == []
+    assert routes.defaults(routes.parse4("")) == []
+    assert routes.defaults(routes.parse6("")) == []
 
 
 def test_settings_win_over_what_is_found() -> None:

@@ -74,9 +74,11 @@ def test_recording_rules_go_to_a_central_store(place: Place) -> None:
     place.render({"up": {"remote_write": {"url": "http://127.0.0.1:8429/api/v1/write"}}})
     (written,) = place.yaml("prometheus.yml")["remote_write"]
     assert set(written) == {"name", "url", "write_relabel_configs"}
-    (relabel,) = written["write_relabel_configs"]
-    assert re.fullmatch(relabel["regex"], "role:netvane_probe_loss:ratio_rate5m")
-    assert not re.fullmatch(relabel["regex"], "netvane_device_info")
+    keep, drop = written["write_relabel_configs"]
+    assert re.fullmatch(keep["regex"], "role:netvane_probe_loss:ratio_rate5m")
+    assert not re.fullmatch(keep["regex"], "netvane_device_info")
+    assert (drop["action"], drop["regex"]) == ("drop", ".+")
+    assert {"device", "mac"} <= set(drop["source_labels"])
 
 
 def test_other_addresses_and_parts_that_do_not_run(place: Place) -> None:
@@ -164,6 +166,23 @@ def test_links_lead_to_files_here_or_to_the_owner_s_web(place: Place) -> None:
     assert rule["annotations"]["dashboard_url"].startswith("http://198.51.100.10:9090/graph?")
 
 
+def test_where_there_is_grafana_alerts_lead_to_it(place: Place) -> None:
+    place.render(options=RenderOptions(grafana="https://vane.example:3000/"))
+    rule = place.yaml("alerts/network.yml")["groups"][0]["rules"][0]
+    where = "https://vane.example:3000/d/netvane-internet?var-site={{ $labels.site }}&var-role=router"
+    assert rule["annotations"]["dashboard_url"] == where
+    rules = [rule for group in place.yaml("loki-rules/fake/dns.yml")["groups"] for rule in group["rules"]]
+    assert all(rule["annotations"]["dashboard_url"].startswith("https://vane.example:3000/d/") for rule in rules)
+    assert not [name for name, text in place.files().items() if "graph_url" in text]
+    tool("promtool", "check", "config", str(place.directory / "prometheus.yml"))
+
+
+def test_alerts_of_loki_lead_nowhere_without_grafana(place: Place) -> None:
+    place.render()
+    rules = [rule for group in place.yaml("loki-rules/fake/dns.yml")["groups"] for rule in group["rules"]]
+    assert [set(rule["annotations"]) for rule in rules] == [{"summary", "description", "runbook_url"}]
+
+
 def test_thresholds(place: Place) -> None:
     place.render({"alerts": {"disk_full_within": "12h", "disk_free_ratio": 0.25}})
     rules = place.yaml("rules/thresholds.yml")["groups"][0]["rules"]
@@ -186,6 +205,9 @@ def test_the_command(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert out[-1].startswith("no receiver is configured")
     assert render_command.main([*command, "--time-scale", "0.1", "--target", "latency=l:1", "--without", "node"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"nothing to do: {place.directory} is as it should be"
+    assert render_command.main([*command, "--grafana.url=https://vane.example"]) == 0
+    capsys.readouterr()
+    assert "dashboard_url: https://vane.example/d/" in place.files()["alerts/network.yml"]
     assert render_command.main([*command, "--without", "nobody"]) == 2
     assert capsys.readouterr().err.startswith("netvane render: unknown job 'nobody'")
     place.config.write_text("notify: 3")
@@ -202,7 +224,14 @@ def test_the_command_where_it_cannot_write(place: Place, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize(
     "flags",
-    [["--time-scale", "0"], ["--time-scale", "2"], ["--time-scale", "x"], ["--target", "x"], ["--target", "=:1"]],
+    [
+        ["--grafana.url", "vane:3000"],
+        ["--time-scale", "0"],
+        ["--time-scale", "2"],
+        ["--time-scale", "x"],
+        ["--target", "x"],
+        ["--target", "=:1"],
+    ],
 )
 def test_bad_flags(place: Place, flags: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -14,13 +14,13 @@ from typing import TextIO
 import msgspec
 
 from netvane.common import control
-from netvane.common.clock import NANOSECONDS, Clock, SystemClock
+from netvane.common.clock import NANOSECONDS, Clock, SystemClock, rfc3339
 from netvane.common.command import add_place_flags, mac_argument, place_of, stopped_store
 from netvane.common.config import ConfigError, Duration
 from netvane.common.event_file import reading_connection
 from netvane.common.sqlite_file import StoreError
 from netvane.flows.devices import read_devices
-from netvane.flows.questions import DEFAULT_LIMIT, ROWS, Question, View, answer
+from netvane.flows.questions import DEFAULT_LIMIT, ROWS, Question, View, answer, begins
 from netvane.flows.tables import print_columns
 
 EXPORTER = "flows"
@@ -29,19 +29,33 @@ EXPORTER = "flows"
 MacsOf = Callable[[str], tuple[str, ...]]  # of the devices that have a name
 
 
-def handler(path: Path, macs_of: MacsOf) -> control.Handler:
-    """Answers the request `ask` from the event file at `path`, in a thread and with a connection of its own."""
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Asks how far back the events of a view reach; the answer is Unix ns, or null where there are none."""
 
-    def work(question: Question) -> list[bytes]:
+    view: View
+
+
+def handlers(path: Path, macs_of: MacsOf) -> dict[str, control.Handler]:
+    """Answer from the event file at `path`, each in a thread and with a connection of its own."""
+
+    def rows(question: Question) -> list[bytes]:
         with closing(reading_connection(path)) as connection:
             return [msgspec.json.encode(row) for row in answer(connection, question, macs_of(question.device))]
 
-    async def handle(arguments: msgspec.Raw) -> AsyncGenerator[bytes, None]:
+    def history(asked: History) -> int | None:
+        with closing(reading_connection(path)) as connection:
+            return begins(connection, asked.view)
+
+    async def handle_ask(arguments: msgspec.Raw) -> AsyncGenerator[bytes, None]:
         question = msgspec.json.decode(arguments, type=Question)
-        for row in await asyncio.to_thread(work, question):
+        for row in await asyncio.to_thread(rows, question):
             yield row
 
-    return handle
+    async def handle_history(arguments: msgspec.Raw) -> AsyncGenerator[bytes, None]:
+        asked = msgspec.json.decode(arguments, type=History)
+        yield msgspec.json.encode(await asyncio.to_thread(history, asked))
+
+    return {"ask": handle_ask, "history": handle_history}
 
 
 def main(argv: list[str], clock: Clock | None = None) -> int:
@@ -53,7 +67,7 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     question = Question(device=options.device, view=view, since=since, limit=options.limit)
     try:
         place = place_of(options)
-        rows = _ask_or_open(question, place.data_dir, place.run_dir, clock)
+        rows, oldest = _ask_or_open(question, place.data_dir, place.run_dir, clock)
     except ConfigError as error:
         print(f"netvane ask: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -63,20 +77,30 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
     _FORMATS[options.format](view, rows, sys.stdout)
     if not rows:
         print(f"netvane ask: nothing of {options.device} in that time", file=sys.stderr)  # noqa: T201
+    if oldest is not None and oldest > since:
+        print(f"netvane ask: nothing is kept from before {rfc3339(oldest)[:19]}Z", file=sys.stderr)  # noqa: T201
     if len(rows) == options.limit:
         print(f"netvane ask: stopped after {len(rows)}; --limit N shows more", file=sys.stderr)  # noqa: T201
     return 0
 
 
-def _ask_or_open(question: Question, data_dir: Path, run_dir: Path, clock: Clock) -> list[dict[str, object]]:
-    """From the running exporter; where it is stopped, from its file, as its owner for that long."""
+def _ask_or_open(
+    question: Question, data_dir: Path, run_dir: Path, clock: Clock
+) -> tuple[list[dict[str, object]], int | None]:
+    """The answer, and how far back the events reach (Unix ns; None: there are none).
+
+    From the running exporter; where it is stopped, from its file, as its owner for that long.
+    """
     socket = control.socket_path(run_dir, EXPORTER)
     try:
-        return [msgspec.json.decode(row) for row in control.ask(socket, "ask", msgspec.to_builtins(question))]
+        rows = [msgspec.json.decode(row) for row in control.ask(socket, "ask", msgspec.to_builtins(question))]
+        (oldest,) = control.ask(socket, "history", msgspec.to_builtins(History(question.view)))
+        return rows, msgspec.json.decode(oldest, type=int | None)
     except control.ControlAbsentError:
         with stopped_store(EXPORTER, data_dir, run_dir) as connection:
             macs = read_devices(run_dir, clock).macs.get(question.device.lower(), ())
-            return [msgspec.to_builtins(row) for row in answer(connection, question, macs)]
+            rows = [msgspec.to_builtins(row) for row in answer(connection, question, macs)]
+            return rows, begins(connection, question.view)
 
 
 def _parser() -> argparse.ArgumentParser:

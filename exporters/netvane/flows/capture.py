@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from netvane.common.clock import Clock
+from netvane.flows import evidence
 from netvane.flows.engine import Engine
+from netvane.flows.evidence import Packet
 from netvane.flows.flowrecords import FlowRecord
 from netvane.flows.namefilter import PROGRAM, SNAPLEN
 from netvane.flows.nameport import NameReader
@@ -53,8 +55,8 @@ class Listener(Protocol):
     def flows(self, records: list[FlowRecord]) -> None:
         """Flows that ended or are long."""
 
-    def interface(self, name: str, reason: str | None) -> None:
-        """An interface cannot be listened to, and why; None: it can."""
+    def interface(self, port: "Port", reason: str | None) -> None:
+        """Every other second: an interface cannot be listened to, and why; None: it can."""
 
     def ticked(self, now: int) -> None:
         """Every five seconds, Unix ns: the loop is alive."""
@@ -143,6 +145,14 @@ class Capture:
         """Count what waits in the rings; for whoever reads the engine and holds the lock."""
         for port in self.ports:
             self._drain(port)
+
+    def recent(self, mac: str, since: int) -> list[Packet]:
+        """The latest packets from and to a device that the rings still have; for whoever holds the lock."""
+        found: list[Packet] = []
+        for port in self.ports:
+            if port.ring is not None:
+                found += evidence.of_device(port.ring.recent(since), mac, since, evidence.MAX_PACKETS)
+        return sorted(found)[-evidence.MAX_PACKETS :]
 
     @property
     def failure(self) -> BaseException | None:
@@ -242,19 +252,19 @@ class Capture:
                 if port.names is not None:
                     port.names.fault()
                 port.up = port.ring.up
-                self._listener.interface(port.name, None if port.up else f"{port.name} is down")
+                self._listener.interface(port, None if port.up else f"{port.name} is down")
 
     def _open(self, port: Port) -> None:
         try:
             ring = Ring(port.name, self._ring_bytes, promiscuous=self._promiscuous(port.name), counts=port.counts)
         except OSError as error:
-            self._listener.interface(port.name, f"{port.name} cannot be listened to: {error.strerror}")
+            self._listener.interface(port, f"{port.name} cannot be listened to: {error.strerror}")
             return
         try:
             names = Ring(port.name, NAME_RING_BYTES, slot_bytes=SNAPLEN, program=PROGRAM, counts=port.name_counts)
         except OSError as error:
             ring.close()
-            self._listener.interface(port.name, f"{port.name} cannot be listened to: {error.strerror}")
+            self._listener.interface(port, f"{port.name} cannot be listened to: {error.strerror}")
             return
         port.ring, port.names = ring, names
         port.opened += 1

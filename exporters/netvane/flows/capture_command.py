@@ -2,21 +2,34 @@
 
 import argparse
 import sys
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
+
+from netvane.common import control
 from netvane.common.clock import NANOSECONDS, Clock, SystemClock
-from netvane.common.command import add_place_flags, mac_argument
+from netvane.common.command import add_place_flags, mac_argument, place_of
 from netvane.common.config import ConfigError
 from netvane.common.settings import load, storage_of
 from netvane.flows import evidence, recorder
-from netvane.flows.ask import parse_duration
+from netvane.flows.ask import EXPORTER, parse_duration
 from netvane.flows.recorder import begun_ns, files
 from netvane.flows.settings import FlowsSettings
 from netvane.flows.tables import print_columns
 
 SNAPLEN = 262_144  # everything
 MINUTE = 60 * NANOSECONDS
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody has packets of a device in a file now: its owner may want to know."""
+
+    device: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")]
+    file: str
+    packets: Annotated[int, msgspec.Meta(ge=0)]
 
 
 def main(argv: list[str], clock: Clock | None = None) -> int:
@@ -42,7 +55,34 @@ def main(argv: list[str], clock: Clock | None = None) -> int:
         print(f"netvane capture: {error}", file=sys.stderr)  # noqa: T201
         return 1
     print(f"{count} packets in {options.output}")  # noqa: T201
+    _note(options, Exported(device=options.device, file=_printable(options.output.absolute()), packets=count))
     return 0
+
+
+def handler(note: Callable[[Exported], None]) -> control.Handler:
+    """Answers the request `exported`."""
+
+    async def handle(arguments: msgspec.Raw) -> AsyncGenerator[bytes, None]:
+        note(msgspec.json.decode(arguments, type=Exported))
+        yield b"true"
+
+    return handle
+
+
+def _note(options: argparse.Namespace, exported: Exported) -> None:
+    """In the events of the exporter, where that runs."""
+    try:
+        socket = control.socket_path(place_of(options).run_dir, EXPORTER)
+        list(control.ask(socket, "exported", msgspec.to_builtins(exported)))
+    except control.ControlAbsentError:
+        return
+    except (ConfigError, control.ControlError) as error:
+        print(f"netvane capture: not noted as an event: {error}", file=sys.stderr)  # noqa: T201
+
+
+def _printable(path: Path) -> str:
+    """A file's name may be bytes that are no text."""
+    return str(path).encode(errors="replace").decode()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,9 +1,8 @@
-"""A small pcap with the packets that show a finding, cut out of the recording."""
+"""One device's packets, cut out of batches or of a recording, and written as a pcap."""
 
 import os
 import struct
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from netvane.flows.pcapfile import CaptureFile, CaptureFileError
 
 SNAPLEN = 512
 MAX_PACKETS = 500
+SECONDS = 10  # before a finding
 _MAGIC_NANOSECONDS = 0xA1B23C4D
 _ETHERNET = 1
 
@@ -22,22 +22,28 @@ Packet = tuple[int, int, bytes]  # Unix ns, bytes on the wire, what was captured
 
 def packets_of(files: list[Path], mac: str, since: int) -> Iterator[Packet]:
     """The packets from and to `mac` since then; a file that is gone or empty is passed over. Raises OSError."""
-    wanted = int.from_bytes(bytes.fromhex(mac.replace(":", "")), "little")
     for batch in _batches(files):
-        destination, source = batch.addresses()
-        device = (destination >> np.uint64(16) == wanted) | (source & np.uint64(0xFFFFFFFFFFFF) == wanted)
-        rows = np.flatnonzero(device & (batch.ts >= since) & (batch.captured >= 12))
-        yield from zip(batch.ts[rows].tolist(), batch.wire[rows].tolist(), batch.frames_at(rows), strict=True)
+        yield from of_device(batch, mac, since)
 
 
-def write(path: Path, packets: Iterator[Packet], *, snaplen: int, limit: int | None = None) -> int:
+def of_device(batch: Batch, mac: str, since: int, limit: int | None = None) -> Iterator[Packet]:
+    """The packets from and to `mac` since then; the latest `limit` of them."""
+    wanted = int.from_bytes(bytes.fromhex(mac.replace(":", "")), "little")
+    destination, source = batch.addresses()
+    device = (destination >> np.uint64(16) == wanted) | (source & np.uint64(0xFFFFFFFFFFFF) == wanted)
+    rows = np.flatnonzero(device & (batch.ts >= since) & (batch.captured >= 12))
+    rows = rows if limit is None else rows[-limit:]
+    yield from zip(batch.ts[rows].tolist(), batch.wire[rows].tolist(), batch.frames_at(rows), strict=True)
+
+
+def write(path: Path, packets: Iterable[Packet], *, snaplen: int) -> int:
     """Write a pcap for its owner only, each packet with its true length; returns how many. Raises OSError."""
     count = 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as out:
         os.fchmod(descriptor, 0o600)
         out.write(struct.pack("=IHHiIII", _MAGIC_NANOSECONDS, 2, 4, 0, 0, snaplen, _ETHERNET))
-        for ts, wire, frame in islice(packets, limit):
+        for ts, wire, frame in packets:
             kept = frame[:snaplen]
             out.write(struct.pack("=IIII", ts // NANOSECONDS, ts % NANOSECONDS, len(kept), wire) + kept)
             count += 1

@@ -1,26 +1,27 @@
 """The packet-flow exporter: puts capture, names, events and metrics together."""
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Iterable
 
-from netvane.common import network, settings
+from netvane.common import settings
+from netvane.common.clock import NANOSECONDS
 from netvane.common.config import Document
+from netvane.common.event_schema import Capture as CaptureEvent
 from netvane.common.event_schema import Event
 from netvane.common.events import event_file_of
 from netvane.common.journal import Journal
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.common.service import Service, private_directory
-from netvane.flows import ask, devices, domains, home, interfaces, metrics, querytail, recorder
+from netvane.flows import ask, capture_command, devices, domains, home, interfaces, metrics, querytail, recorder
 from netvane.flows.anomalies.records import Home
-from netvane.flows.capture import Capture
+from netvane.flows.capture import Capture, Port
+from netvane.flows.captureevents import CaptureStory, Sight
 from netvane.flows.country import country_of
 from netvane.flows.engine import Engine
 from netvane.flows.flowevents import event_of
 from netvane.flows.flowrecords import FlowRecord
 from netvane.flows.names import DnsExchange
-from netvane.flows.prefixes import PRIVATE, Prefixes
 from netvane.flows.settings import FlowsSettings
 from netvane.flows.unusual import Unusual
 from netvane.flows.watch import Ticker
@@ -28,6 +29,11 @@ from netvane.flows.watch import Ticker
 log = get_logger("flows")
 
 WATCH_SECONDS = 5.0
+FOLDED_SECONDS = 60  # for which a full table is spoken of
+TOO_MANY_FLOWS = (
+    "more conversations at once than the flow table has room for: the rest are counted by device and class, and become "
+    "no events"
+)
 
 
 class FlowsExporter:
@@ -37,12 +43,16 @@ class FlowsExporter:
         self._service = service
         self._settings, self._network = _check(document)
         events = event_file_of(service.storage.data_dir, service.name)
-        self._journal = Journal(document, service, {"ask": ask.handler(events, self._macs_of)})
-        self._engine = Engine(_prefixes(self._settings, self._network), max_devices=self._settings.max_devices)
+        answers = {**ask.handlers(events, self._macs_of), "exported": capture_command.handler(self._exported)}
+        self._journal = Journal(document, service, answers)
+        prefixes = home.local_prefixes(self._settings, home.neighbourhood(self._network))
+        self._engine = Engine(prefixes, max_devices=self._settings.max_devices)
         self._capture: Capture | None = None
+        self._capture_story = CaptureStory()
         self._recorder: recorder.Recorder | None = None
         self._query_tail = _query_tail(self._settings)
         self._ticker = Ticker()
+        self._folded = self._folded_until = 0
         self._unusual: Unusual | None = None
         self._home = Home()
         self._surroundings = home.Surroundings()
@@ -99,20 +109,25 @@ class FlowsExporter:
             mac, event = event_of(record, capture.names.memory.name_of, country_of, unusual.series.classify)
             self._append(event, mac, record.last)
 
-    def interface(self, name: str, reason: str | None) -> None:
-        self._service.set_degraded(f"capture {name}", reason)
+    def interface(self, port: Port, reason: str | None) -> None:
+        self._service.set_degraded(f"capture {port.name}", reason)
+        now = self._service.clock.wall_ns()
+        for event in self._capture_story.look(_sight(port, reason), now):
+            self._append(event, None, now)
 
     def ticked(self, now: int) -> None:
         self._service.beat()
-        if self._capture is not None and self._unusual is not None:
-            self._unusual.feed(self._ticker.tick(self._engine, self._capture.names.memory, now), self._home)
+        capture, unusual = self._capture, self._unusual
+        if capture is not None and unusual is not None:
+            tick = self._ticker.tick(self._engine, capture.names.memory, now)
+            unusual.feed(tick, self._home, capture.recent)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             self._watch_once()
             if self._unusual is not None:
-                await self._unusual.tend(None if self._recorder is None else self._recorder.directory)
+                await self._unusual.tend()
 
     def _watch_once(self) -> None:
         """Find the interfaces where none are running, follow the prefixes of the network."""
@@ -130,10 +145,11 @@ class FlowsExporter:
         if self._capture.failure is not None:
             raise self._capture.failure
         self._tend_recorder()
-        ports = [port.name for port in self._capture.ports]
+        self._watch_table()
+        near = home.neighbourhood(self._network, (port.name for port in self._capture.ports))
         leases = devices.read_leases(self._service.run_dir, self._service.clock)
-        self._home = self._surroundings.look(self._settings, self._network, ports, self._devices, leases)
-        prefixes = _prefixes(self._settings, self._network, ports)
+        self._home = self._surroundings.look(self._settings, self._network.resolvers, near, self._devices, leases)
+        prefixes = home.local_prefixes(self._settings, near)
         if prefixes.networks != self._engine.prefixes.networks:
             with self._capture.lock:
                 self._engine.set_prefixes(prefixes)
@@ -141,6 +157,12 @@ class FlowsExporter:
     def _append(self, event: Event, mac: str | None, ts: int | None) -> None:
         """From any thread."""
         self._journal.append(event, mac=mac, device_name=self._devices.names.get(mac or ""), ts=ts)
+
+    def _exported(self, exported: capture_command.Exported) -> None:
+        names = ",".join(port.name for port in self._capture.ports) if self._capture is not None else ""
+        detail = f"{exported.packets} packets of one device"
+        event = CaptureEvent(interface=names, change="exported", detail=detail, file=exported.file)
+        self._append(event, exported.device, None)
 
     def _macs_of(self, name: str) -> tuple[str, ...]:
         return self._devices.macs.get(name.lower(), ())
@@ -157,6 +179,12 @@ class FlowsExporter:
         known = home.neighbours() if questions else {}
         for question in questions:
             self._append(querytail.event_of(question), known.get(question.client), None)
+
+    def _watch_table(self) -> None:
+        folded, now = self._engine.table.folded_frames, self._service.clock.monotonic_ns()
+        if folded > self._folded:
+            self._folded, self._folded_until = folded, now + FOLDED_SECONDS * NANOSECONDS
+        self._service.set_degraded("flow table", TOO_MANY_FLOWS if now < self._folded_until else None)
 
     def _tend_recorder(self) -> None:
         if self._recorder is not None:
@@ -201,6 +229,8 @@ class FlowsExporter:
             self._capture.stop()
             for port in self._capture.ports:
                 self._service.set_degraded(f"capture {port.name}", None)
+                for event in self._capture_story.stop(_sight(port, None)):
+                    self._append(event, None, None)
             self._capture = None
         if self._recorder is not None:
             self._recorder.stop()
@@ -212,6 +242,7 @@ class FlowsExporter:
         yield GaugeMetricFamily(
             "netvane_flows_capturing", "Whether there is an interface to listen on.", value=float(capture is not None)
         )
+        yield from metrics.data_sets()
         if capture is None:
             return
         with capture.lock:
@@ -233,6 +264,12 @@ def _query_tail(flows: FlowsSettings) -> querytail.QueryTail | None:
     return None if flows.query_log is None else querytail.QueryTail(flows.query_log)
 
 
+def _sight(port: Port, reason: str | None) -> Sight:
+    counts = {"frames": port.counts, "names": port.name_counts}
+    rings = {ring: (count.received, count.dropped) for ring, count in counts.items()}
+    return Sight(port.name, reason, rings, port.last_frame_ns)
+
+
 def _of_capture(flows: FlowsSettings) -> tuple[object, ...]:
     """The settings with which a capture is begun anew."""
     return flows.interfaces, flows.ring, flows.promiscuous, flows.recorder
@@ -240,11 +277,3 @@ def _of_capture(flows: FlowsSettings) -> tuple[object, ...]:
 
 def _check(document: Document) -> tuple[FlowsSettings, settings.Network]:
     return document.section("flows", FlowsSettings), document.section("network", settings.Network)
-
-
-def _prefixes(flows: FlowsSettings, network_settings: settings.Network, names: Iterable[str] = ()) -> Prefixes:
-    """Configured and found ones; private ones always, because behind this network's router they lead nowhere."""
-    view = network.find(network_settings)
-    near = {name for name in (*names, view.interface) if name}
-    texts = {*flows.local_prefixes, *PRIVATE, *home.found_prefixes(view, near)}
-    return Prefixes(sorted(str(ipaddress.ip_network(text)) for text in texts))

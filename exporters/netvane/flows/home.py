@@ -1,20 +1,39 @@
-"""What the rules need to know of the network around: found on the machine, now and then."""
+"""What the engine and the rules need to know of the network around: found on the machine, now and then."""
 
-import fcntl
 import ipaddress
-import socket
-import struct
 from collections.abc import Iterable
-from pathlib import Path
+from typing import NamedTuple
 
-from netvane.common import network, settings
+from netvane.common import link, network, routes, settings
 from netvane.common.network import NetworkView
+from netvane.common.system_file import text_of
 from netvane.flows.anomalies.records import Home
 from netvane.flows.devices import Devices
+from netvane.flows.prefixes import PRIVATE, Prefixes
 from netvane.flows.settings import FlowsSettings
 
-_SIOCGIFADDR, _SIOCGIFHWADDR = 0x8915, 0x8927  # linux/sockios.h
-_RTF_GATEWAY, _RTF_REJECT = 0x2, 0x200  # linux/route.h
+
+class Neighbourhood(NamedTuple):
+    """The network as the kernel's tables tell it."""
+
+    view: NetworkView
+    interfaces: frozenset[str]
+    prefixes: frozenset[str]
+
+
+def neighbourhood(network_settings: settings.Network, interfaces: Iterable[str] = ()) -> Neighbourhood:
+    """The subnets at `interfaces`, at the one that leads out, and that of the network which is watched."""
+    table = routes.read()
+    view = network.view_of(network_settings, table)
+    near = frozenset(name for name in (*interfaces, view.interface) if name)
+    found = routes.on_link((*table.ipv4, *table.ipv6), near)
+    return Neighbourhood(view, near, frozenset(found | ({view.subnet} if view.subnet else set())))
+
+
+def local_prefixes(flows: FlowsSettings, near: Neighbourhood) -> Prefixes:
+    """Configured and found ones; private ones always, because behind this network's router they lead nowhere."""
+    texts = {*flows.local_prefixes, *near.prefixes, *PRIVATE}
+    return Prefixes(sorted(str(ipaddress.ip_network(text)) for text in texts))
 
 
 class Surroundings:
@@ -26,14 +45,13 @@ class Surroundings:
     def look(
         self,
         flows: FlowsSettings,
-        network_settings: settings.Network,
-        interfaces: Iterable[str],
+        resolvers: Iterable[str],
+        near: Neighbourhood,
         devices: Devices,
         leases: frozenset[tuple[str | None, str]] | None,
     ) -> Home:
-        view = network.find(network_settings)
-        near = {name for name in (*interfaces, view.interface) if name}
-        own = {address for name in near if (address := _address(name))}
+        view = near.view
+        own = {address for name in near.interfaces if (address := _address(name))}
         routers = {router.partition("%")[0] for router in (view.router, view.router6) if router}
         at = {**devices.addresses, **neighbours()}
         self._router_macs.update({router: at[router] for router in routers if router in at})
@@ -41,80 +59,35 @@ class Surroundings:
         return Home(
             # What comes in through the router is from everywhere: as long as nobody knows which device that is, no
             # source address can be said to be wrong.
-            prefixes=tuple(sorted({*flows.local_prefixes, *found_prefixes(view, near)})) if known else (),
+            prefixes=tuple(sorted({*flows.local_prefixes, *near.prefixes})) if known else (),
             leases=leases,
             routers=frozenset(routers),
             # Gadgets ask the router, the resolvers that the owner names, or this machine where it is their access
             # point.
-            resolvers=frozenset({*network_settings.resolvers, *routers, *own}),
+            resolvers=frozenset({*resolvers, *routers, *own}),
             exempt=frozenset(
-                [own_mac for name in near if (own_mac := _mac(name))]
+                [own_mac for name in near.interfaces if (own_mac := _mac(name))]
                 + [self._router_macs[router] for router in routers if router in self._router_macs]
             ),
         )
 
 
-def found_prefixes(view: NetworkView, interfaces: Iterable[str]) -> set[str]:
-    """The subnets at `interfaces` and that of `view`."""
-    near = set(interfaces)
-    found = on_link4(_read("/proc/net/route"), near) | on_link6(_read("/proc/net/ipv6_route"), near)
-    return found | ({view.subnet} if view.subnet else set())
-
-
-def on_link4(table: str, interfaces: set[str]) -> set[str]:
-    """Subnets that `interfaces` are in, from the text of /proc/net/route; its numbers are in host byte order."""
-    found = set()
-    for line in table.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) < 8 or fields[0] not in interfaces or int(fields[3], 16) & (_RTF_GATEWAY | _RTF_REJECT):
-            continue
-        address, mask = (ipaddress.IPv4Address(struct.pack("=I", int(fields[place], 16))) for place in (1, 7))
-        subnet = ipaddress.IPv4Network(f"{address}/{mask}", strict=False)
-        if 0 < subnet.prefixlen < 32:
-            found.add(str(subnet))
-    return found
-
-
-def on_link6(table: str, interfaces: set[str]) -> set[str]:
-    """The same for IPv6, from the text of /proc/net/ipv6_route; neither link-local nor multicast."""
-    found = set()
-    for line in table.splitlines():
-        fields = line.split()
-        if len(fields) < 10 or fields[9] not in interfaces or int(fields[8], 16) & (_RTF_GATEWAY | _RTF_REJECT):
-            continue
-        address, length = ipaddress.IPv6Address(bytes.fromhex(fields[0])), int(fields[1], 16)
-        if 0 < length < 128 and not address.is_link_local and not address.is_multicast:
-            found.add(f"{address}/{length}")
-    return found
-
-
 def neighbours() -> dict[str, str]:
     """IPv4 address -> MAC, the kernel's ARP table, proc(5); less those that did not answer."""
-    lines = _read("/proc/net/arp").splitlines()[1:]
+    lines = text_of("/proc/net/arp").splitlines()[1:]
     found = {fields[0]: fields[3] for line in lines if len(fields := line.split()) >= 4}
     return {address: mac for address, mac in found.items() if mac != "00:00:00:00:00:00"}
 
 
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii")
-    except OSError:  # a kernel without IPv6 has no such table
-        return ""
-
-
 def _address(interface: str) -> str | None:
-    answer = _ask(interface, _SIOCGIFADDR)
-    return None if answer is None else socket.inet_ntop(socket.AF_INET, answer[20:24])
+    try:
+        return str(link.address(interface).ip)
+    except OSError:  # no such interface, or no address on it
+        return None
 
 
 def _mac(interface: str) -> str | None:
-    answer = _ask(interface, _SIOCGIFHWADDR)
-    return None if answer is None else answer[18:24].hex(":")
-
-
-def _ask(interface: str, request: int) -> bytes | None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        try:
-            return fcntl.ioctl(control, request, struct.pack("256s", interface.encode()[:15]))
-        except OSError:  # no such interface, or no address on it
-            return None
+    try:
+        return link.mac(interface).hex(":")
+    except OSError:
+        return None

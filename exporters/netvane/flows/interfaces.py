@@ -4,6 +4,7 @@ Asked over netlink, because inside a network namespace /sys may show another one
 rtnetlink(7), linux/if_link.h; linux/genetlink.h, linux/nl80211.h.
 """
 
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ _GET_INTERFACE, _WIFI_IFNAME, _WIFI_IFTYPE, _IFTYPE_AP = 5, 4, 5, 3
 _IFINFO_BYTES, _GENL_BYTES = 16, 4
 _NESTED_BITS = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
+# Bridges that programs make for containers and virtual machines of this machine: docker0 and br-<id> (Docker), virbr0
+# (libvirt), lxcbr0, lxdbr0, incusbr0, podman0, cni-podman0. No gadget is behind them.
+_OF_THIS_MACHINE = re.compile(r"docker\d+|br-[0-9a-f]{12}|(virbr|lxcbr|lxdbr|incusbr|podman|cni-podman)\d+")
+
 ONLY_OWN_TRAFFIC = (
     "this machine sees only its own traffic; make it the access point of the gadgets, plug it into a mirror port of "
     "the switch, or make it their gateway, and name the interface under flows.interfaces"
@@ -25,7 +30,8 @@ ONLY_OWN_TRAFFIC = (
 
 def find() -> str | None:
     """The interface to listen on by default; None: this machine sees only its own traffic."""
-    return next(iter([*access_points(), *bridges()]), None)
+    to_gadgets = [name for name in bridges() if not _OF_THIS_MACHINE.fullmatch(name)]
+    return next(iter([*access_points(), *to_gadgets]), None)
 
 
 def off(configured: tuple[str, ...]) -> str | None:

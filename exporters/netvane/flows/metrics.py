@@ -1,9 +1,11 @@
 """Turns the engine's and the capture's sums into metric families."""
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 from netvane.common.clock import NANOSECONDS
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
+from netvane.flows import country
 from netvane.flows.capture import Port
 from netvane.flows.classnames import CLASSES
 from netvane.flows.engine import Engine
@@ -88,6 +90,17 @@ def work(engine: Engine, names: NameReader) -> Iterable[Metric]:
         "netvane_flows_undecodable_messages",
         "DNS messages and hellos that are damaged.",
         value=names.counts.undecodable,
+    )
+
+
+def data_sets() -> Iterable[Metric]:
+    """What packages bring along."""
+    made = country.data_date()
+    moment = 0.0 if made is None else datetime.combine(made, datetime.min.time(), UTC).timestamp()
+    yield GaugeMetricFamily(
+        "netvane_flows_country_data_timestamp_seconds",
+        "Of when the countries of addresses are, as Unix time; 0: the package does not say.",
+        value=moment,
     )
 
 

@@ -1,7 +1,8 @@
 """The kernel filter of the socket that names are read from, a program for netvane.common.bpf.
 
 It lets through DNS (UDP and TCP port 53 on either side), what clients send to TCP port 443 that begins a ClientHello,
-and what they send to UDP port 443 with a long header (QUIC, RFC 8999 section 5.1). Left out: later fragments, IPv6
+and what they send to UDP port 443 with a long header (QUIC, RFC 8999 section 5.1). The names that devices give
+themselves by mDNS and DHCP are read once, by `netvane raw` and the hosts exporter. Left out: later fragments, IPv6
 with extension headers, frames that this machine itself sends with a VLAN tag.
 """
 

@@ -125,6 +125,13 @@ def answer(connection: sqlite3.Connection, question: Question, macs: Sequence[st
     return _peers(_bodies(connection, question, macs, "flow"))[: question.limit]
 
 
+def begins(connection: sqlite3.Connection, view: View) -> int | None:
+    """When the oldest event that a view is made of happened, Unix ns; None: there is none. Raises sqlite3.Error."""
+    kind = "dns" if view == "dns" else "flow"
+    oldest: int | None = connection.execute("SELECT min(ts) FROM events WHERE event = ?", (kind,)).fetchone()[0]
+    return oldest
+
+
 def _macs_of(connection: sqlite3.Connection, device: str) -> Sequence[str]:
     if len(device) == 17 and device.count(":") == 5:
         return (device.lower(),)

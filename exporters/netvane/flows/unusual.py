@@ -1,30 +1,40 @@
 """The detector at work: fed every five seconds, its findings told, what it learned kept."""
 
 import asyncio
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from netvane.common.clock import NANOSECONDS, Clock
 from netvane.common.event_schema import Event
 from netvane.common.log import get_logger
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
-from netvane.flows import evidence, recorder
+from netvane.flows import evidence
 from netvane.flows.anomalies.detector import Detector
 from netvane.flows.anomalies.learned import Memory, load
 from netvane.flows.anomalies.limits import Limits
 from netvane.flows.anomalies.records import KINDS, Finding, Home, Tick
+from netvane.flows.evidence import Packet
 from netvane.flows.timing import SeriesBook
 
 log = get_logger("flows.anomalies")
 
 SAVE_SECONDS = 300.0
-# dumpcap writes what it has within a second; the packets of a finding are those of the seconds before it.
-EVIDENCE_DELAY_SECONDS = 2.0
-EVIDENCE_SECONDS = 10
 MAX_EVIDENCE_FILES = 100
 
 
 Append = Callable[[Event, str | None, int | None], None]  # the device and Unix ns; None: nobody, now
+Recent = Callable[[str, int], list[Packet]]  # the packets of a device (MAC) since then (Unix ns)
+
+
+class _Waiting(NamedTuple):
+    """A finding of that moment (Unix ns), with the packets that show it, to be written before it is told."""
+
+    when: int
+    finding: Finding
+    packets: list[Packet]
 
 
 class Unusual:
@@ -36,7 +46,8 @@ class Unusual:
         self._append = append
         self._clock = clock
         self._detector = Detector(self._load(), limits)
-        self._waiting: list[tuple[int, Finding]] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._telling = threading.Lock()
         self._saved_ns = clock.monotonic_ns()
 
     @property
@@ -47,22 +58,17 @@ class Unusual:
     def change_limits(self, limits: Limits) -> None:
         self._detector.change_limits(limits)
 
-    def feed(self, tick: Tick, home: Home) -> None:
+    def feed(self, tick: Tick, home: Home, recent: Recent) -> None:
         for finding in self._detector.feed(tick, home):
-            if finding.packets:
-                self._waiting.append((tick.now, finding))
+            if finding.packets and finding.mac:
+                packets = recent(finding.mac, tick.now - evidence.SECONDS * NANOSECONDS)
+                self._waiting.append(_Waiting(tick.now, finding, packets))
             else:
                 self._tell(finding, tick.now, None)
 
-    async def tend(self, recording: Path | None) -> None:
-        """Write evidence that is due, tell its findings, save what was learned."""
-        due = self._clock.wall_ns() - int(EVIDENCE_DELAY_SECONDS * NANOSECONDS)
-        ready = [entry for entry in self._waiting if entry[0] <= due]
-        for entry in ready:
-            self._waiting.remove(entry)
-            when, finding = entry
-            path = await asyncio.to_thread(self._write_evidence, recording, finding, when) if recording else None
-            self._tell(finding, when, path)
+    async def tend(self) -> None:
+        """Write evidence, tell its findings, save what was learned."""
+        await asyncio.to_thread(self._tell_waiting)
         if self._clock.monotonic_ns() - self._saved_ns >= SAVE_SECONDS * NANOSECONDS:
             self.save()
 
@@ -76,9 +82,7 @@ class Unusual:
             log.warning("what was learned could not be saved", error=error)
 
     def close(self) -> None:
-        for when, finding in self._waiting:
-            self._tell(finding, when, None)
-        self._waiting.clear()
+        self._tell_waiting()
         self.save()
 
     def collect(self) -> Iterable[Metric]:
@@ -101,19 +105,18 @@ class Unusual:
         log.warning("unusual", anomaly=finding.kind, mac=finding.mac, detail=finding.detail)
         self._append(finding.event(path), finding.mac or None, when)
 
-    def _write_evidence(self, recording: Path, finding: Finding, when: int) -> str | None:
-        if not finding.mac:
-            return None
-        files = sorted(recorder.files(recording), key=recorder.begun_ns)[-2:]
+    def _tell_waiting(self) -> None:
+        with self._telling:  # the last time may come before the one before it has ended
+            while self._waiting:
+                entry = self._waiting.popleft()
+                self._tell(entry.finding, entry.when, self._write_evidence(entry) if entry.packets else None)
+
+    def _write_evidence(self, entry: _Waiting) -> str | None:
+        when, finding, packets = entry
         path = self._evidence / f"{finding.kind}-{finding.mac.replace(':', '')}-{when // NANOSECONDS}.pcap"
-        since = when - EVIDENCE_SECONDS * NANOSECONDS
         try:
             self._evidence.mkdir(mode=0o700, exist_ok=True)
-            packets = evidence.packets_of(files, finding.mac, since)
-            count = evidence.write(path, packets, snaplen=evidence.SNAPLEN, limit=evidence.MAX_PACKETS)
-            if not count:
-                path.unlink()
-                return None
+            evidence.write(path, packets, snaplen=evidence.SNAPLEN)
             for old in sorted(self._evidence.iterdir(), key=lambda file: file.stat().st_mtime_ns)[:-MAX_EVIDENCE_FILES]:
                 old.unlink()
         except OSError as error:

@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 import time
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import dns.exception
 import dns.flags
@@ -18,8 +18,8 @@ import dns.rcode
 import dns.rdatatype
 
 from netvane.latency import tcp
+from netvane.latency.settings import Transport
 
-Transport = Literal["udp", "tcp", "dot"]
 PORTS: dict[Transport, int] = {"udp": 53, "tcp": 53, "dot": 853}
 _UDP_HEADER = 8
 _MAX_MESSAGE = 65535

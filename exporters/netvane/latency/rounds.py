@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from netvane.common.clock import NANOSECONDS, Clock
 from netvane.common.log import get_logger
 from netvane.latency import captive, dnsquery, http, tcp
-from netvane.latency.dnsquery import Question, Transport
+from netvane.latency.dnsquery import Question
 from netvane.latency.evidence import Observations
 from netvane.latency.lookup import Lookup
 from netvane.latency.series import Series
-from netvane.latency.settings import LatencySettings
+from netvane.latency.settings import LatencySettings, Transport
 
 log = get_logger("latency.rounds")
 

@@ -11,7 +11,6 @@ import msgspec
 
 from netvane.common.config import Duration, Section
 from netvane.common.settings import address_family
-from netvane.latency.dnsquery import Transport
 
 # 12 buckets with +Inf: from one switch away to a satellite having a bad day. Seconds.
 DEFAULT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 2.0)
@@ -22,6 +21,7 @@ MAX_SERIES = 2_400
 SERIES_BESIDE_BUCKETS = 6  # sent, sum, count, jitter, last answer, and one reason for errors
 
 TargetName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$")]
+Transport = Literal["udp", "tcp", "dot"]  # of DNS
 RESERVED = ("router", "router6", "hop2", "hop3")
 MAX_SITES = 100
 MAX_RESOLVERS = 3  # as many as resolv.conf(5) has

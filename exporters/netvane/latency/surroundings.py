@@ -5,11 +5,11 @@ Sources: netdevice(7) for the flags, arp(7) and net/ipv4/arp.c for /proc/net/arp
 """
 
 import socket
-from pathlib import Path
 
 from netvane.common import link
 from netvane.common.network import NetworkView
 from netvane.common.settings import address_family
+from netvane.common.system_file import text_of
 from netvane.latency.evidence import Surroundings
 from netvane.latency.settings import MAX_RESOLVERS
 
@@ -21,8 +21,8 @@ def look(view: NetworkView) -> Surroundings:
     """As of now, for the network of `view`. A thing that cannot be told counts as being well."""
     return Surroundings(
         link_up=view.interface is None or link_is_up(view.interface),
-        router_in_neighbour_table=view.router is None or is_known(_read("/proc/net/arp"), view.router),
-        ipv6_configured=view.router6 is not None and has_global6(_read("/proc/net/if_inet6"), view.interface),
+        router_in_neighbour_table=view.router is None or is_known(text_of("/proc/net/arp"), view.router),
+        ipv6_configured=view.router6 is not None and has_global6(text_of("/proc/net/if_inet6"), view.interface),
     )
 
 
@@ -56,11 +56,4 @@ def resolvers_of(text: str) -> tuple[str, ...]:
 
 def machine_resolvers() -> tuple[str, ...]:
     """Those of /etc/resolv.conf; none where it cannot be read."""
-    return resolvers_of(_read("/etc/resolv.conf"))
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return resolvers_of(text_of("/etc/resolv.conf"))

@@ -17,9 +17,9 @@ NAMES: tuple[Name, ...] = (
     *("link", "router", "isp", "upstream", "dns"),
     *("web", "captive_portal", "ipv6", "degraded", "ok"),
 )
-# With these nothing at home reaches the Internet: they make an outage. The others make a warning.
 # What cuts everything off that lies behind it.
 CUTS: frozenset[Name] = frozenset({"link", "router", "isp", "upstream"})
+# With these nothing at home reaches the Internet: they make an outage. The others make a warning.
 OUTAGES: frozenset[Name] = frozenset({"link", "router", "isp", "upstream", "dns", "web", "captive_portal"})
 
 MISSED_IN_A_ROW = 3

@@ -5,11 +5,11 @@ three headers, and scapy takes 40 MB of memory.
 """
 
 import asyncio
-import fcntl
 import secrets
 import socket
 import struct
 
+from netvane.common import link
 from netvane.common.clock import Clock
 from netvane.common.raw_messages import DhcpOffer, DiscoverRequest, Discovery
 from netvane.raw import dhcp4
@@ -23,8 +23,6 @@ REPEAT_SECONDS = 2.0  # a question may get lost; servers answer the same one aga
 _BROADCAST = b"\xff" * 6
 _IPV4 = 0x0800
 _SERVER_PORT, _CLIENT_PORT = 67, 68
-_SIOCGIFHWADDR = 0x8927  # linux/sockios.h
-_ETHERNET = 1
 
 
 class Discoverer:
@@ -46,7 +44,7 @@ class Discoverer:
                 offers[offer.server, offer.mac] = offer
 
         try:
-            frame = discover_frame(_own_mac(request.interface), transaction)
+            frame = discover_frame(link.mac(request.interface), transaction)
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
                 sender.bind((request.interface, 0))
                 tap = Tap(request.interface, self._clock)
@@ -100,16 +98,6 @@ def parse_offer(frame: bytes, transaction: int) -> DhcpOffer | None:
         dns=told.dns,
         lease_seconds=told.lease_seconds,
     )
-
-
-def _own_mac(interface: str) -> bytes:
-    """Raises OSError: no such interface, or not an Ethernet one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        answer = fcntl.ioctl(control, _SIOCGIFHWADDR, struct.pack("16s24x", interface.encode()))
-    kind, mac = struct.unpack_from("@H6s", answer, 16)
-    if kind != _ETHERNET:
-        raise OSError(f"{interface} is not an Ethernet interface")
-    return bytes(mac)
 
 
 def _ones_sum(header: bytes) -> int:

@@ -5,12 +5,12 @@ scapy holds 34 MB more for good, half of what the hosts exporter and the helper 
 """
 
 import asyncio
-import fcntl
 import ipaddress
 import socket
 import struct
 from typing import NamedTuple
 
+from netvane.common import link
 from netvane.common.clock import NANOSECONDS, Clock
 from netvane.common.raw_messages import ArpAnswer, ArpSweep, ArpSweepRequest
 from netvane.raw import arp
@@ -27,7 +27,6 @@ BATCH = 4  # requests at a time, since sleeping for a millisecond costs more tha
 PASS_WAIT_SECONDS = (0.35, 0.45)
 
 _ARP = 0x0806
-_SIOCGIFHWADDR, _SIOCGIFADDR = 0x8927, 0x8915  # linux/sockios.h
 _REQUEST = struct.pack("!HHBBH", ETHERNET, 0x0800, 6, 4, 1)
 
 
@@ -166,10 +165,4 @@ class Sweeper:
 
 def _place(interface: str) -> Place:
     """Raises OSError: no such interface, no Ethernet, no IPv4 address."""
-    request = struct.pack("16s24x", interface.encode())
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        kind, mac = struct.unpack_from("@H6s", fcntl.ioctl(control, _SIOCGIFHWADDR, request), 16)
-        if kind != ETHERNET:
-            raise OSError(f"{interface} is not an Ethernet interface")
-        address = fcntl.ioctl(control, _SIOCGIFADDR, request)[20:24]
-    return Place(mac, ipaddress.IPv4Address(address))
+    return Place(link.mac(interface), link.address(interface).ip)

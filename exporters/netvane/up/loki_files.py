@@ -8,7 +8,7 @@ import yaml
 
 from netvane.common import assets
 from netvane.common.config import ConfigError
-from netvane.up.prometheus_files import rule_groups
+from netvane.up.prometheus_files import Pages, rule_groups
 from netvane.up.rendered_files import File, yaml_file
 from netvane.up.settings import Alerts
 
@@ -36,12 +36,12 @@ def loki_yml(directory: Path, data: Path, alertmanager: str) -> File:
     return yaml_file("loki.yml", config, "netvane.yml")
 
 
-def rule_files(time_scale: float, alerts: Alerts, grafana: str) -> list[File]:
-    """The alerts of loki/rules; `grafana` is HOST:PORT. Raises ConfigError for the file of watched names."""
+def rule_files(time_scale: float, alerts: Alerts, pages: Pages) -> list[File]:
+    """The alerts of loki/rules. Raises ConfigError for the file of watched names."""
     watched = None if alerts.watched_names_file is None else watched_pattern(alerts.watched_names_file)
     files = []
     for source in sorted(assets.path("loki/rules").glob("*.yml")):
-        groups = rule_groups(source, time_scale, alerts, grafana)
+        groups = rule_groups(source, time_scale, alerts, pages)
         _complete_expressions(groups, watched)
         files.append(yaml_file(f"{RULES}/{source.name}", {"groups": groups}, f"loki/rules/{source.name}"))
     return files

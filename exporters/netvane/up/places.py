@@ -132,24 +132,23 @@ def make_password(path: Path, who: Identity | None) -> None:
     """A password that nobody else has, in a file for the parts' user only; one that is there stays. Raises OSError."""
     if path.exists():
         return
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
-        if who is not None:
-            os.fchown(descriptor, who.uid, who.gid)
-    temporary.replace(path)
+    owner = None if who is None else (who.uid, who.gid)
+    _replace(path, secrets.token_urlsafe(PASSWORD_BYTES).encode() + b"\n", owner, 0o600)
 
 
 def write_for_parts(path: Path, content: bytes, who: Identity | None) -> None:
     """Replace a file in `up`'s own directory, readable for the parts. Raises OSError."""
+    _replace(path, content, *((None, 0o600) if who is None else ((0, who.gid), 0o640)))
+
+
+def _replace(path: Path, content: bytes, owner: tuple[int, int] | None, mode: int) -> None:
+    """Whoever looks sees the old file or the new one, whole; nobody else could ever open what is in the making."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-        if who is not None:
-            os.fchown(descriptor, 0, who.gid)
-            os.fchmod(descriptor, 0o640)
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+        os.fchmod(descriptor, mode)
     temporary.replace(path)

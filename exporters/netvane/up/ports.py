@@ -1,21 +1,20 @@
 """Whether a part can have its port, and who has it otherwise.
 
-Sources: netdevice(7); proc(5) for /proc/net/tcp and /proc/PID/fd; cgroups(7) for the unit that systemd started a
+Sources: proc(5) for /proc/net/tcp and /proc/PID/fd; cgroups(7) for the unit that systemd started a
 process for.
 """
 
 import contextlib
 import errno
-import fcntl
 import re
 import socket
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from netvane.common import link
+from netvane.common.system_file import text_of
 from netvane.up.part import Address
 
-_SIOCGIFFLAGS, _IFF_UP = 0x8913, 0x1  # linux/sockios.h, linux/if.h; struct ifreq of netdevice(7)
 _LISTENING = "0A"  # TCP_LISTEN of include/net/tcp_states.h, in hexadecimal
 
 
@@ -39,15 +38,14 @@ def problem(address: Address) -> str | None:
 def has_loopback() -> bool:
     """Whether the parts can reach each other: a new network namespace starts with its loopback interface down."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
-    return bool(struct.unpack("16sH14x", answer)[1] & _IFF_UP)
+        return link.is_running(control, "lo")
 
 
 def _holder(port: int) -> str:
-    inodes = {inode for table in ("tcp", "tcp6") for inode in listeners(_read(Path("/proc/net", table)), port)}
+    inodes = {inode for table in ("tcp", "tcp6") for inode in listeners(text_of(Path("/proc/net", table)), port)}
     for process in Path("/proc").glob("[0-9]*"):
         if not inodes.isdisjoint(_sockets(process)):
-            return describe(_read(process / "comm").strip(), process.name, _read(process / "cgroup"))
+            return describe(text_of(process / "comm").strip(), process.name, text_of(process / "cgroup"))
     return "another program"  # of another user: only root may look at its descriptors
 
 
@@ -75,10 +73,3 @@ def _sockets(process: Path) -> Iterator[str]:
                 target = str(descriptor.readlink())
                 if target.startswith("socket:["):
                     yield target[8:-1]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ from netvane.up.settings import Alerts, RemoteWrite
 # What goes to a central store: recording rules (the only names with a colon) and what tells whether a site works. A few
 # hundred series a site; all else stays at home.
 _SENT = ".+:.+|ALERTS|netvane_verdict|up"
+# Of these nothing that says which device: alerts about one and figures of one stay at home too.
+_PRIVATE = ["device", "mac", "address", "peer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Where the link of an alert leads: to Grafana (the base of its addresses) where there is one, or to HOST:PORT."""
+
+    prometheus: str
+    grafana: str | None = None
 
 
 def prometheus_yml(
@@ -47,7 +58,10 @@ def _remote_write(store: RemoteWrite) -> dict[str, Any]:
     config: dict[str, Any] = {
         "name": "central",
         "url": store.url,
-        "write_relabel_configs": [{"source_labels": ["__name__"], "regex": _SENT, "action": "keep"}],
+        "write_relabel_configs": [
+            {"source_labels": ["__name__"], "regex": _SENT, "action": "keep"},
+            {"source_labels": _PRIVATE, "separator": "", "regex": ".+", "action": "drop"},
+        ],
     }
     if store.tenant is not None:
         config["headers"] = {"X-Scope-OrgID": store.tenant}
@@ -90,20 +104,19 @@ def thresholds(alerts: Alerts) -> dict[str, float]:
     return found
 
 
-def rule_files(time_scale: float, alerts: Alerts, prometheus: str) -> list[File]:
-    """The recording rules and alerts of prometheus/; `prometheus` is HOST:PORT."""
+def rule_files(time_scale: float, alerts: Alerts, pages: Pages) -> list[File]:
+    """The recording rules and alerts of prometheus/."""
     return [
-        yaml_file(name, {"groups": rule_groups(source, time_scale, alerts, prometheus)}, f"prometheus/{name}")
+        yaml_file(name, {"groups": rule_groups(source, time_scale, alerts, pages)}, f"prometheus/{name}")
         for source in sorted(assets.path("prometheus").glob("*/*.yml"))
         for name in [f"{source.parent.name}/{source.name}"]
     ]
 
 
-def rule_groups(source: Path, time_scale: float, alerts: Alerts, pages: str) -> list[dict[str, Any]]:
+def rule_groups(source: Path, time_scale: float, alerts: Alerts, pages: Pages) -> list[dict[str, Any]]:
     """The groups of a file of rules, Prometheus's or Loki's.
 
-    `for` and `keep_firing_for` are multiplied by `time_scale`, and the addresses in annotations made complete; `pages`
-    is the HOST:PORT that has the dashboards.
+    `for` and `keep_firing_for` are multiplied by `time_scale`, and the addresses in annotations made complete.
     """
     groups: list[dict[str, Any]] = yaml.safe_load(source.read_text(encoding="utf-8"))["groups"]
     for rule in (rule for group in groups for rule in group["rules"]):
@@ -115,14 +128,21 @@ def rule_groups(source: Path, time_scale: float, alerts: Alerts, pages: str) -> 
     return groups
 
 
-def _complete_addresses(annotations: dict[str, Any], alerts: Alerts, pages: str) -> None:
-    """Runbooks are on this machine, where they can be read without the Internet, unless their place on a web is set."""
+def _complete_addresses(annotations: dict[str, Any], alerts: Alerts, pages: Pages) -> None:
+    """Runbooks are on this machine, where they can be read without the Internet, unless their place on a web is set.
+
+    Without Grafana the graph of Prometheus takes the dashboard's place; Loki's alerts, which have none, lead nowhere.
+    """
     runbook = Path(annotations["runbook_url"])
     if alerts.runbooks_url is None:
         annotations["runbook_url"] = assets.path(str(runbook)).as_uri()
     else:
         annotations["runbook_url"] = f"{alerts.runbooks_url.rstrip('/')}/{runbook.name}"
-    annotations["dashboard_url"] = f"http://{pages}{annotations['dashboard_url']}"
+    dashboard, graph = annotations.pop("dashboard_url"), annotations.pop("graph_url", None)
+    if pages.grafana is not None:
+        annotations["dashboard_url"] = f"{pages.grafana.rstrip('/')}{dashboard}"
+    elif graph is not None:
+        annotations["dashboard_url"] = f"http://{pages.prometheus}{graph}"
 
 
 def glob_literal(path: Path) -> str:

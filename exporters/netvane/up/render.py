@@ -13,7 +13,7 @@ from pathlib import Path
 from netvane.common.config import ConfigError, Document
 from netvane.common.settings import site_of, storage_of
 from netvane.up import alertmanager_file, loki_files, prometheus_files, rendered_files
-from netvane.up.jobs import Job, all_jobs, reachable
+from netvane.up.jobs import Job, all_jobs
 from netvane.up.settings import Alerts, Notify, Up
 
 
@@ -25,6 +25,7 @@ class RenderOptions:
     `targets`: job -> HOST:PORT, where an exporter is not at its usual address.
     `without`: jobs that do not run here; what is not scraped is not reported as down.
     `inline_secrets`: for an Alertmanager whose user cannot read the password files.
+    `grafana`: the base of the addresses of the Grafana that has the dashboards; None where none runs here.
     `data_dir`: where Loki keeps its own directory, if not in that of netvane.yml.
     """
 
@@ -32,6 +33,7 @@ class RenderOptions:
     targets: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     inline_secrets: bool = False
+    grafana: str | None = None
     data_dir: Path | None = None
 
 
@@ -65,17 +67,18 @@ def render(document: Document, directory: Path, options: RenderOptions | None = 
     up = document.section("up", Up)
     jobs = _jobs(up, options)
     address = {job.name: job.address for job in jobs}
+    pages = prometheus_files.Pages(address["prometheus"], options.grafana)
     loki_dir = storage_of(document, options.data_dir, None).data_dir / "loki"
     scraped = tuple(job for job in jobs if job.name not in options.without)
     files = [
         prometheus_files.prometheus_yml(directory, site, scraped, address["alertmanager"], up.remote_write),
         *prometheus_files.target_files(site, scraped),
         prometheus_files.threshold_file(alerts),
-        *prometheus_files.rule_files(options.time_scale, alerts, address["prometheus"]),
+        *prometheus_files.rule_files(options.time_scale, alerts, pages),
         *alertmanager_file.template_files(),
         alertmanager_file.alertmanager_yml(directory, notify, inline_secrets=options.inline_secrets),
         loki_files.loki_yml(directory, loki_dir, address["alertmanager"]),
-        *loki_files.rule_files(options.time_scale, alerts, reachable(up.grafana_listen)),
+        *loki_files.rule_files(options.time_scale, alerts, pages),
     ]
     changed, removed = rendered_files.write(directory, files)
     return Rendered(changed, removed, alertmanager_file.receivers_of(notify))

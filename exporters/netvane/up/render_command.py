@@ -7,7 +7,7 @@ from pathlib import Path
 from netvane.common import settings
 from netvane.common.config import ConfigError
 from netvane.up.render import RenderOptions, render
-from netvane.up.settings import is_host_port
+from netvane.up.settings import is_host_port, is_url
 
 
 def main(argv: list[str]) -> int:
@@ -45,6 +45,13 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="copy passwords into alertmanager.yml, when Alertmanager's user cannot read their files",
     )
+    parser.add_argument(
+        "--grafana.url",
+        dest="grafana",
+        type=_base_url,
+        metavar="URL",
+        help="the Grafana that has the dashboards, for the links of alerts; without it they lead to Prometheus",
+    )
     options = parser.parse_args(argv)
     try:
         rendered = render(
@@ -55,6 +62,7 @@ def main(argv: list[str]) -> int:
                 targets=dict(options.target),
                 without=frozenset(options.without),
                 inline_secrets=options.inline_secrets,
+                grafana=options.grafana,
                 data_dir=options.data_dir,
             ),
         )
@@ -86,3 +94,9 @@ def _target(text: str) -> tuple[str, str]:
     if not job or not is_host_port(address) or address.startswith(":"):
         raise argparse.ArgumentTypeError(f"expected JOB=HOST:PORT, got {text!r}")
     return job, address
+
+
+def _base_url(text: str) -> str:
+    if not is_url(text):
+        raise argparse.ArgumentTypeError(f"expected http://… or https://…, got {text!r}")
+    return text

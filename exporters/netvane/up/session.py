@@ -124,8 +124,13 @@ class Session:
         parts = plan.parts()
         jobs = {job.name for job in all_jobs(plan.up)}
         absent = frozenset(part.name for part in parts if part.off is not None and part.name in jobs)
+        grafana = next((part for part in parts if part.name == "grafana" and part.off is None), None)
         rendering = RenderOptions(
-            time_scale=self._options.time_scale, without=absent, inline_secrets=True, data_dir=self._places.data
+            time_scale=self._options.time_scale,
+            without=absent,
+            inline_secrets=True,
+            grafana=grafana.shows if grafana is not None else None,
+            data_dir=self._places.data,
         )
         try:
             rendered = render(document, self._places.rendered, rendering)
@@ -133,7 +138,7 @@ class Session:
                 os.chown(self._places.rendered / "alertmanager.yml", self._who.uid, self._who.gid)
             if document.file is not None:
                 places.write_for_parts(self._places.configuration, document.file.read_bytes(), self._who)
-            if any(part.name == "grafana" and part.off is None for part in parts):
+            if grafana is not None:
                 places.make_password(self._places.grafana_password, self._who)
                 self._say("grafana", f"log in as admin with the password in {self._places.grafana_password}")
         except OSError as error:

@@ -60,10 +60,10 @@ class _Hook(Section, frozen=True):
         if self.url_file is not None:
             if problem := _secret_problem("url_file", self.url_file):
                 return problem
-            if not _URL.fullmatch(self.secret_url()):
+            if not is_url(self.secret_url()):
                 return "url_file", f"expected http://… or https://… in {self.url_file}"  # what stands there is secret
             return None
-        if self.url is None or not _URL.fullmatch(self.url):
+        if self.url is None or not is_url(self.url):
             return "url", f"expected http://… or https://…, got {'nothing' if self.url is None else repr(self.url)}"
         return None
 
@@ -112,7 +112,7 @@ class Alerts(Section, frozen=True):
     def problem(self) -> tuple[str, str] | None:
         if self.watched_names_file is not None and not self.watched_names_file.is_absolute():
             return "watched_names_file", f"expected an absolute path, got {str(self.watched_names_file)!r}"
-        if self.runbooks_url is not None and not _URL.fullmatch(self.runbooks_url):
+        if self.runbooks_url is not None and not is_url(self.runbooks_url):
             return "runbooks_url", f"expected http://… or https://…, got {self.runbooks_url!r}"
         return None
 
@@ -127,7 +127,7 @@ class RemoteWrite(Section, frozen=True):
     ca_file: Path | None = None
 
     def problem(self) -> tuple[str, str] | None:
-        if self.url is None or not _URL.fullmatch(self.url):
+        if self.url is None or not is_url(self.url):
             return "url", f"expected http://… or https://…, got {'nothing' if self.url is None else repr(self.url)}"
         if self.tenant is not None and not re.fullmatch(r"[\w.!*'()-]{1,150}", self.tenant, re.ASCII):
             return "tenant", f"expected letters, digits and any of !-_.*'(), got {self.tenant!r}"
@@ -158,6 +158,11 @@ class Up(Section, frozen=True):
         if self.retention_size < 100_000_000:
             return "retention_size", "expected at least 100MB"
         return None
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` is ``http://…`` or ``https://…``."""
+    return _URL.fullmatch(text) is not None
 
 
 def is_host_port(text: str) -> bool:
