@@ -3,7 +3,7 @@
 It sleeps on a timer, because waiting for the socket would wake it for every packet. While little happens it drains
 every five seconds, because a small batch costs nearly as much as a large one, and only looks at one slot of each ring
 in between; as one fills it drains more often, down to 20 ms. What is done with the sums (flows, rules, events) is done
-every five seconds in any case.
+every five seconds, or every two while a ring fills.
 
 Names are read one packet at a time, so that their number is limited: what comes beyond that stays in its small ring
 until that is full, and the kernel counts the rest as dropped. Counting goes on.
@@ -32,10 +32,8 @@ NAME_RING_BYTES = 2 * BLOCK_BYTES
 TICK_SECONDS = 5.0
 LOOK_SECONDS = 0.1
 SHORTEST_SECONDS = 0.02
-SOON_SECONDS = 0.05
-# Of a ring: with more than 1/8 used it is looked at sooner, with more than 1/4 drained at once. From just below either
-# it takes 500,000 packets a second to fill it before the next look.
-SOON_PART, PRESSED_PART = 8, 4
+PRESSED_TICK_SECONDS = 2.0  # so that there is not too much to do at once
+PRESSED_PART = 8  # more than 1/8 of a ring used: drain at once, and sleep less
 PRESSED_PART_NAMES = 2
 NAMES_A_SECOND = 2_000  # a home of 50 devices has some 20
 INTERFACE_SECONDS = 2.0
@@ -59,7 +57,7 @@ class Listener(Protocol):
         """Every other second: an interface cannot be listened to, and why; None: it can."""
 
     def ticked(self, now: int) -> None:
-        """Every five seconds, Unix ns: the loop is alive."""
+        """Every few seconds, Unix ns: the loop is alive."""
 
 
 @dataclass(slots=True)
@@ -86,11 +84,6 @@ class Port:
             return False
         few = names.slots // PRESSED_PART_NAMES
         return ring.is_used(ring.slots // PRESSED_PART) or (self.names_allowed >= few and names.is_used(few))
-
-    @property
-    def filling(self) -> bool:
-        """It may soon be pressed."""
-        return self.ring is not None and self.ring.is_used(self.ring.slots // SOON_PART)
 
     def allow_names(self, now: float) -> int:
         """How many names may be read now; as many as the ring holds at once after a quiet time."""
@@ -172,10 +165,9 @@ class Capture:
             time.sleep(pause)
             now = time.monotonic()
             pressed = any(port.pressed for port in self.ports)
-            filling = not pressed and any(port.filling for port in self.ports)
-            pause = SHORTEST_SECONDS if pressed else SOON_SECONDS if filling else LOOK_SECONDS
+            pause = SHORTEST_SECONDS if pressed else LOOK_SECONDS
             full = self.engine.table.full and now - expired >= FULL_SECONDS
-            due = full or now - ticked >= TICK_SECONDS - LOOK_SECONDS / 2
+            due = full or now - ticked >= (PRESSED_TICK_SECONDS if pressed else TICK_SECONDS - LOOK_SECONDS / 2)
             if pressed or due:
                 with self.lock:
                     self.catch_up()
