@@ -3,7 +3,7 @@
 It sleeps on a timer, because waiting for the socket would wake it for every packet. While little happens it drains
 every five seconds, because a small batch costs nearly as much as a large one, and only looks at one slot of each ring
 in between; as one fills it drains more often, down to 20 ms. What is done with the sums (flows, rules, events) is done
-every five seconds, or every two while a ring fills.
+every five seconds, or every second while a ring fills.
 
 Names are read one packet at a time, so that their number is limited: what comes beyond that stays in its small ring
 until that is full, and the kernel counts the rest as dropped. Counting goes on.
@@ -32,7 +32,7 @@ NAME_RING_BYTES = 2 * BLOCK_BYTES
 TICK_SECONDS = 5.0
 LOOK_SECONDS = 0.1
 SHORTEST_SECONDS = 0.02
-PRESSED_TICK_SECONDS = 2.0  # so that there is not too much to do at once
+PRESSED_TICK_SECONDS = 1.0  # so that there is not too much to do at once
 PRESSED_PART = 8  # more than 1/8 of a ring used: drain at once, and sleep less
 PRESSED_PART_NAMES = 2
 NAMES_A_SECOND = 2_000  # a home of 50 devices has some 20
