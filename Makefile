@@ -24,8 +24,8 @@ $(shell test -x $(RUN) || rm -f $(VENV)/stamp-*)
 DOCKER_PACKAGES := $(shell command -v dockerd >/dev/null || echo tools/packages-docker.txt)
 NODE_PACKAGES := $(shell command -v npm >/dev/null || echo tools/packages-node.txt)
 
-.PHONY: help setup up run demo test test-lab test-deploy deploy check bench dashboards lock clean packages test-packages \
-	bench-packages deploy-packages test-setup
+.PHONY: help setup up run demo test test-lab test-deploy test-radio deploy check bench dashboards lock clean packages test-packages \
+	bench-packages deploy-packages radio-packages test-setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,7 +49,7 @@ demo: test-setup ## a home in network namespaces, broken on a schedule (root)
 # The tests wait most of their time, for what happens in homes and machines of their own: two at a time.
 test: test-setup ## unit, rule and short lab tests
 	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m 'not long and not deploy' -n 2 --dist loadfile
+	@exec $(RUN) -m pytest -m 'not long and not deploy and not radio' -n 2 --dist loadfile
 
 test-lab: test-setup ## the long lab tests
 	@$(NOT_ROOT)
@@ -81,8 +81,16 @@ packages:
 test-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt $(NODE_PACKAGES)
 
+# The processor is emulated: three quarters of an hour, so it is by hand. SUITE=bookworm: only that one.
+test-radio: radio-packages test-setup ## the access point on the air of a virtual machine, by hand (root)
+	@$(NOT_ROOT)
+	@exec $(RUN) -m pytest -m radio $(if $(SUITE),-k '$(SUITE)')
+
 deploy-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt $(NODE_PACKAGES) $(DOCKER_PACKAGES)
+
+radio-packages:
+	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt tools/packages-radio.txt $(NODE_PACKAGES)
 
 bench-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-bench.txt $(NODE_PACKAGES)

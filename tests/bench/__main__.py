@@ -22,6 +22,7 @@ BENCHES = (
     "ask",
     "dashboards",
     "footprint",
+    "fleet",
 )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from tests.deploy.rootfs import CACHE, apt_options, being_made, mirror, wheelhouse
+from tests.deploy.rootfs import CACHE, apt_options, being_made, debian, mirror, wheelhouse
 from tests.lab.netns import Namespace
 from tests.lab.processes import ROOT, Process
 from tests.lab.wait import eventually
@@ -89,14 +89,7 @@ def base_image() -> Path:
         if place is None:
             return path
         base = place / "base.tar"
-        subprocess.run(
-            [
-                *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
-                *(f"--aptopt={option}" for option in apt_options()),
-                *(SUITE, str(base), mirror()),
-            ],
-            check=True,
-        )
+        debian(SUITE, base, PACKAGES)
         with tarfile.open(base, "a") as archive:
             archive.add(wheels, "wheels")
             for name, owner in VOLUMES.items():

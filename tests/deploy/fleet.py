@@ -24,6 +24,11 @@ STORE = "203.0.113.2"
 STORE_PORT = 8428
 AGENT_PORT = 8429
 PROMETHEUS_PORT = 9090
+# A figure of one device, as the hosts exporter's would be.
+OF_A_DEVICE = {
+    "name": "devices",
+    "rules": [{"record": "mac:netvane_device:figure", "expr": "vector(1)", "labels": {"mac": "00:17:88:0a:01:01"}}],
+}
 ABSENT = frozenset(job.name for job in EXPORTERS if job.name != "latency") | {"node", "alertmanager"}
 
 
@@ -54,6 +59,17 @@ class Server:
         return {time for _, values in self.query(expression) for time, _ in values}
 
 
+def store(namespace: Namespace, address: str, data: Path) -> Server:
+    """A VictoriaMetrics that answers; the namespace's rack ends it."""
+    command = [
+        *("victoria-metrics", f"-storageDataPath={data}", f"-httpListenAddr={address}:{STORE_PORT}"),
+        *("-retentionPeriod=1y", "-search.latencyOffset=0s", "-memory.allowedBytes=64MiB", "-loggerLevel=WARN"),
+    ]
+    server = Server(namespace, namespace.start(command), f"http://{address}:{STORE_PORT}")
+    eventually(server.is_ready, within=30, what="VictoriaMetrics")
+    return server
+
+
 @dataclass
 class Site:
     """One home: its namespace, and a directory for all that it writes."""
@@ -81,6 +97,7 @@ class Site:
         config.write_text(json.dumps({"site": self.name, "up": {"remote_write": remote_write}}))
         rendered = self.directory / "rendered"
         render(load(config), rendered, RenderOptions(without=ABSENT))
+        (rendered / "rules/devices.yml").write_text(json.dumps({"groups": [OF_A_DEVICE]}))  # JSON is YAML
         file = rendered / "prometheus.yml"
         settings = yaml.safe_load(file.read_text())
         settings["global"] |= {"evaluation_interval": "1s", "scrape_timeout": "1s"}
@@ -126,10 +143,4 @@ class Fleet:
 
     def start_store(self) -> Server:
         """Start it, for the first time or again with what it has."""
-        command = [
-            *("victoria-metrics", f"-storageDataPath={self._data}", f"-httpListenAddr={STORE}:{STORE_PORT}"),
-            *("-retentionPeriod=1y", "-search.latencyOffset=0s", "-memory.allowedBytes=64MiB", "-loggerLevel=WARN"),
-        ]
-        store = Server(self.centre, self.centre.start(command), f"http://{STORE}:{STORE_PORT}")
-        eventually(store.is_ready, within=30, what="VictoriaMetrics")
-        return store
+        return store(self.centre, STORE, self._data)

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,29 +25,40 @@ MASKED = ("getty.target", "systemd-modules-load.service", "systemd-networkd-wait
 PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 
 
-def rootfs(suite: str) -> Path:
-    """The root file system of `suite`, made if it is not cached yet. Raises subprocess.CalledProcessError."""
-    recipe = repr((suite, mirror(), PACKAGES, MASKED, apt_options()))
-    path = CACHE / f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+def rootfs(
+    suite: str, *, architecture: str = "amd64", more: Sequence[str] = (), masked: Sequence[str] = MASKED
+) -> Path:
+    """The root file system of `suite`, with `more` packages, made if it is not cached yet.
+
+    Raises subprocess.CalledProcessError.
+    """
+    packages = (*PACKAGES, *more)
+    recipe = repr((suite, architecture, mirror(), packages, masked, apt_options()))
+    path = CACHE / f"{suite}-{architecture}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     with being_made(path) as place:
         if place is None:
             return path
         root = place / "root"
-        subprocess.run(
-            [
-                *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
-                *(f"--aptopt={option}" for option in apt_options()),
-                *(suite, str(root), mirror()),
-            ],
-            check=True,
-        )
-        for unit in MASKED:
+        debian(suite, root, packages, architecture=architecture)
+        for unit in masked:
             (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
         # mmdebstrap leaves no package lists, but their folder is new: Ansible would take them for fresh.
         os.utime(root / "var/lib/apt/lists", (0, 0))
         root.chmod(0o755)
         root.rename(path)
     return path
+
+
+def debian(suite: str, destination: Path, packages: Sequence[str], *, architecture: str = "amd64") -> None:
+    """Make a small Debian in a directory or a tar file. Raises subprocess.CalledProcessError."""
+    subprocess.run(
+        [
+            *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}"),
+            *(f"--architectures={architecture}", *(f"--aptopt={option}" for option in apt_options())),
+            *(suite, str(destination), mirror()),
+        ],
+        check=True,
+    )
 
 
 @contextmanager

@@ -27,9 +27,19 @@ from tests.lab.wait import eventually
 
 ANSIBLE = ROOT / "ansible"
 PROXY_PORT = 3128
-BOOT_SECONDS = 60.0
 PLAY_SECONDS = 1500.0
 REBOOTS = 133  # systemd-nspawn's exit code when its system wants to start anew
+
+
+def playbook_of(directory: Path, *roles: str) -> str:
+    """A playbook of these roles in `directory`, which looks like the repository to it; `exporters` needs a wheel."""
+    place = directory / ANSIBLE.name
+    place.mkdir(parents=True)
+    for shared in (ANSIBLE / "group_vars", ANSIBLE / "templates", ROOT / "requirements.lock"):
+        (directory / shared.relative_to(ROOT)).symlink_to(shared)
+    playbook = place / "play.yml"
+    playbook.write_text(json.dumps([{"hosts": "all", "become": True, "roles": list(roles)}]))
+    return str(playbook)
 
 
 class PlayError(CommandError):
@@ -41,10 +51,12 @@ class PlayError(CommandError):
 
 
 class Target:
-    """`suite`: bookworm or trixie. Its address is the monitor's, its user root, its key the rack's."""
+    """`suite`: bookworm or trixie; `architecture` as dpkg(1) has it. Its address is the monitor's, its user root."""
 
-    def __init__(self, home: Home, suite: str) -> None:
-        self.home, self.suite = home, suite
+    boot_seconds = 60.0
+
+    def __init__(self, home: Home, suite: str, *, architecture: str = "amd64") -> None:
+        self.home, self.suite, self.architecture = home, suite, architecture
         self.address = at.MON4
         self.place = home.rack.directory / f"target-{suite}"
         self._key = self.place / "key"
@@ -57,7 +69,7 @@ class Target:
         return self.place / "root"
 
     def __enter__(self) -> Self:
-        lower = rootfs.rootfs(self.suite)
+        lower = self._lower()
         self.place.mkdir()
         self._proxy.__enter__()
         try:
@@ -138,26 +150,36 @@ class Target:
         """Back once ssh answers from a new boot."""
         before = self._boot_id()
         self.run("systemctl reboot", check=False)
-        eventually(lambda: self._boot_id() not in {"", before}, within=BOOT_SECONDS, what="the reboot")
+        eventually(lambda: self._boot_id() not in {"", before}, within=self.boot_seconds, what="the reboot")
+
+    def _lower(self) -> Path:
+        """The root file system that it begins with, which stays as it is."""
+        return rootfs.rootfs(self.suite, architecture=self.architecture)
 
     def _furnish(self) -> None:
         """Key, names, proxy: what the owner of a Pi has given it before."""
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._key)])
         public = self._key.with_suffix(".pub").read_text()
         proxy = [*rootfs.apt_options(), f'Acquire::http::Proxy "{self._proxy.url}";']
-        files: Mapping[str, tuple[str, int]] = {
-            "root/.ssh/authorized_keys": (public, 0o600),
-            "etc/hostname": (f"vane-{self.suite}\n", 0o644),
-            "etc/hosts": (f"127.0.0.1 localhost\n127.0.1.1 vane-{self.suite}\n", 0o644),
-            "etc/resolv.conf": (f"nameserver {at.ROUTER4}\n", 0o644),
-            "etc/apt/apt.conf.d/99lab": ("\n".join(proxy) + "\n", 0o644),
-        }
-        for name, (text, mode) in files.items():
+        (self.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+        self._write(
+            {
+                "root/.ssh/authorized_keys": public,
+                "etc/hostname": f"vane-{self.suite}\n",
+                "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 vane-{self.suite}\n",
+                "etc/resolv.conf": f"nameserver {at.ROUTER4}\n",
+                "etc/apt/apt.conf.d/99lab": "\n".join(proxy) + "\n",
+            }
+        )
+
+    def _write(self, files: Mapping[str, str]) -> None:
+        """Files of the root file system that is not booted yet: path to text."""
+        for name, text in files.items():
             path = self.root / name
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             path.write_text(text)
-            path.chmod(mode)
+            path.chmod(0o644)
 
     def _boot(self) -> None:
         nspawn = [
@@ -173,7 +195,7 @@ class Target:
         )
         command = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "boot", *nspawn]
         self._machine = self.home.rack.processes.start(command, env={"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"})
-        eventually(lambda: bool(self._boot_id()), within=BOOT_SECONDS, what="ssh to the target")
+        eventually(lambda: bool(self._boot_id()), within=self.boot_seconds, what="ssh to the target")
 
     def _boot_id(self) -> str:
         if self._machine is None or not self._machine.running:

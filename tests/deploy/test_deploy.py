@@ -47,7 +47,7 @@ def test_a_life(home: Home, suite: str, tmp_path: Path) -> None:
     with WebhookSink(people.ns, people.address) as hook, Target(home, suite) as target:
         settings = variables(hook)
         before = everything(target)
-        target.play("site.yml", **settings)
+        assert SECRET not in target.play("site.yml", "-vv", "--diff", **settings)
 
         all_is_well(target)
         hardened(target)
@@ -96,12 +96,25 @@ def test_mistakes_are_told_before_anything_is_changed(home: Home) -> None:
         before = everything(target)
         for mistake, words in (
             ({"netvane_sight": "lab"}, "there is no variable netvane_sight"),
+            ({"netvane_site": None}, r"missing\s+required\s+arguments:\s+netvane_site"),
             ({"netvane_versions_kept": "many"}, "netvane_versions_kept"),
             ({"netvane_exporters": ["latency", "weather"]}, "weather"),
             ({"netvane_config": ["a list"]}, "netvane_config"),
+            ({"netvane_remote_write": {"adress": "x"}}, r"netvane_remote_write\.adress"),
+            ({"netvane_access_point_channel": 14}, "netvane_access_point_channel"),
+            ({"netvane_access_point_allow": [{"to": "198.51.100.5", "protocol": "tcp"}]}, "port"),
+            ({"netvane_backup_kept": None}, r"missing\s+required\s+arguments:\s+netvane_backup_kept"),
         ):
             with pytest.raises(PlayError, match=words):
                 target.play("site.yml", **mistake)
+        assert everything(target) == before
+
+
+def test_a_32_bit_system_is_refused_with_the_reason(home: Home) -> None:
+    with Target(home, "bookworm", architecture="i386") as target:
+        before = everything(target)
+        with pytest.raises(PlayError, match=r"runs\s+a\s+32-bit\s+system\s+\(x86_64\s+kernel,\s+32-bit\s+programs\)"):
+            target.play("site.yml")
         assert everything(target) == before
 
 

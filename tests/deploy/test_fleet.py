@@ -33,6 +33,8 @@ def test_one_query_sees_two_homes(rack: Rack, tmp_path: Path) -> None:
         # What is fine-grained stays at home.
         assert north.namespace.http(METRICS).text.count("netvane_probe_sent_total{") > 0
         assert not store.query("netvane_probe_sent_total")
+        assert homes[0].query("mac:netvane_device:figure")
+        assert not store.query('{mac!=""}')
         for home in homes:  # while there still is somebody to send the rest to
             home.process.stop()
 

@@ -1,17 +1,19 @@
 """Loki and Grafana, which Debian does not have: left out, or from a package; without the rest of the appliance."""
 
-import json
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy import vendor
-from tests.deploy.target import ANSIBLE, Target
+from tests.deploy import repository, vendor
+from tests.deploy.target import Target, playbook_of
+from tests.lab import addresses as at
 from tests.lab.home import Home
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(900)]
+
+ADDRESS = at.ANCHORS4[2]
 
 # What the roles before these two leave behind.
 BEFORE = """
@@ -24,17 +26,8 @@ apt-get --quiet=2 update
 """
 
 
-def only(directory: Path, *roles: str) -> Path:
-    """A playbook of these roles."""
-    for shared in ("group_vars", "templates"):
-        (directory / shared).symlink_to(ANSIBLE / shared)
-    playbook = directory / "play.yml"
-    playbook.write_text(json.dumps([{"hosts": "all", "become": True, "roles": list(roles)}]))
-    return playbook
-
-
 def test_left_out_or_from_a_package(tmp_path: Path) -> None:
-    playbook = str(only(tmp_path, "loki", "grafana"))
+    playbook = playbook_of(tmp_path, "loki", "grafana")
     debs: dict[str, Any] = {
         "netvane_loki_deb": str(vendor.loki(tmp_path)),
         "netvane_grafana_deb": str(vendor.grafana(tmp_path)),
@@ -65,3 +58,52 @@ def test_left_out_or_from_a_package(tmp_path: Path) -> None:
         assert target.run("cat /etc/netvane/grafana/password").stdout == made
         target.play(playbook, **debs, netvane_grafana=False)
         assert target.run("systemctl is-active netvane-grafana", check=False).stdout.strip() == "inactive"
+
+
+def test_from_the_vendor_s_repository(tmp_path: Path) -> None:
+    playbook, base = playbook_of(tmp_path, "loki", "grafana"), playbook_of(tmp_path / "base", "base")
+    signer, stranger = repository.key(tmp_path, "vendor"), repository.key(tmp_path, "stranger")
+    wanted, unwanted = [vendor.loki(tmp_path), vendor.grafana(tmp_path)], [vendor.loki(tmp_path, "4.0.0")]
+    root = repository.repository(tmp_path, [*wanted, *unwanted, vendor.openssl(tmp_path)], signer)
+    url = f"http://{ADDRESS}:{repository.PORT}"
+    settings: dict[str, Any] = {"netvane_vendor_repository": url, "netvane_vendor_key": str(signer)}
+    with Home(gadgets=1, ipv6=False) as home, Target(home, "bookworm") as target:
+        target.run(BEFORE)
+        target.run(f"echo 'Acquire::http::Proxy::{ADDRESS} \"DIRECT\";' >/etc/apt/apt.conf.d/98vendor")
+
+        unreachable = flat(target.play(playbook, **settings))
+        assert "loki was not to be had:" in unreachable
+        assert "Connection refused" in unreachable
+        assert "grafana is left out" in unreachable
+        assert "failed=0" in unreachable
+        target.run("apt-get update --error-on=any")  # nothing of it is in apt's way
+
+        with repository.served(home.net, root, ADDRESS):
+            unsigned = flat(
+                target.play(playbook, **{**settings, "netvane_vendor_key": str(stranger), "netvane_grafana": False})
+            )
+            assert "NO_PUBKEY" in unsigned
+            assert "loki is left out" in unsigned
+
+            target.play(playbook, **settings)
+            assert target.run("systemctl is-active netvane-loki netvane-grafana").stdout.split() == ["active"] * 2
+            versions = target.run("dpkg-query -W -f '${Package} ${Version}\n' loki grafana openssl").stdout
+            assert {"loki 3.5.0", "grafana 12.1.0"} < set(versions.splitlines())
+            assert "openssl 99" not in versions
+            upgrades = target.run("apt-get --simulate upgrade").stdout
+            assert not any(f"Inst {name} " in upgrades for name in ("loki", "grafana", "openssl"))
+            assert not (target.root / "started-by-its-package").exists()
+            assert target.run("stat -c '%a %U' /etc/apt/keyrings/netvane-vendor.asc").stdout == "644 root\n"
+
+            assert "changed=0" in target.play(playbook, **settings)
+
+        target.run("touch -d yesterday /var/lib/apt/lists /var/lib/apt/periodic/update-success-stamp")
+        assert "failed=0" in target.play(base, **settings)  # gone, it is in nobody's way
+        assert target.run("apt-get update --error-on=any && systemctl is-active netvane-loki").stdout.endswith(
+            "active\n"
+        )
+
+
+def flat(output: str) -> str:
+    """Without the line breaks that Ansible puts into long messages."""
+    return " ".join(output.split())

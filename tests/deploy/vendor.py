@@ -40,8 +40,8 @@ WantedBy=multi-user.target
 """
 
 
-def loki(directory: Path) -> Path:
-    return _package(directory, "loki", "3.5.0", {"usr/bin/loki": LOKI}, "loki.service", "")
+def loki(directory: Path, version: str = "3.5.0") -> Path:
+    return _package(directory, "loki", version, {"usr/bin/loki": LOKI}, "loki.service", "")
 
 
 def grafana(directory: Path) -> Path:
@@ -51,9 +51,14 @@ def grafana(directory: Path) -> Path:
     )
 
 
+def openssl(directory: Path) -> Path:
+    """Newer than Debian's, and not what anybody asked for."""
+    return _package(directory, "openssl", "99.0", {}, "openssl.service", "")
+
+
 def _package(directory: Path, name: str, version: str, programs: dict[str, str], service: str, user: str) -> Path:
     """A .deb whose installation enables and starts `service`, as the vendor's does."""
-    root = directory / name
+    root = directory / f"{name}-{version}"
     start = f"systemctl enable {service}\ninvoke-rc.d {service.removesuffix('.service')} start\n"
     control = (
         f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\n"
@@ -70,6 +75,6 @@ def _package(directory: Path, name: str, version: str, programs: dict[str, str],
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         file.chmod(mode)
-    package = directory / f"{name}.deb"
+    package = directory / f"{name}-{version}.deb"
     subprocess.run(["dpkg-deb", "--build", "--root-owner-group", root, package], check=True, capture_output=True)
     return package

@@ -74,9 +74,11 @@ def test_recording_rules_go_to_a_central_store(place: Place) -> None:
     place.render({"up": {"remote_write": {"url": "http://127.0.0.1:8429/api/v1/write"}}})
     (written,) = place.yaml("prometheus.yml")["remote_write"]
     assert set(written) == {"name", "url", "write_relabel_configs"}
-    (relabel,) = written["write_relabel_configs"]
-    assert re.fullmatch(relabel["regex"], "role:netvane_probe_loss:ratio_rate5m")
-    assert not re.fullmatch(relabel["regex"], "netvane_device_info")
+    keep, drop = written["write_relabel_configs"]
+    assert re.fullmatch(keep["regex"], "role:netvane_probe_loss:ratio_rate5m")
+    assert not re.fullmatch(keep["regex"], "netvane_device_info")
+    assert (drop["action"], drop["regex"]) == ("drop", ".+")
+    assert {"device", "mac"} <= set(drop["source_labels"])
 
 
 def test_other_addresses_and_parts_that_do_not_run(place: Place) -> None:

@@ -19,6 +19,8 @@ from netvane.up.settings import Alerts, RemoteWrite
 # What goes to a central store: recording rules (the only names with a colon) and what tells whether a site works. A few
 # hundred series a site; all else stays at home.
 _SENT = ".+:.+|ALERTS|netvane_verdict|up"
+# Of these nothing that says which device: alerts about one and figures of one stay at home too.
+_PRIVATE = ["device", "mac", "address", "peer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,10 @@ def _remote_write(store: RemoteWrite) -> dict[str, Any]:
     config: dict[str, Any] = {
         "name": "central",
         "url": store.url,
-        "write_relabel_configs": [{"source_labels": ["__name__"], "regex": _SENT, "action": "keep"}],
+        "write_relabel_configs": [
+            {"source_labels": ["__name__"], "regex": _SENT, "action": "keep"},
+            {"source_labels": _PRIVATE, "separator": "", "regex": ".+", "action": "drop"},
+        ],
     }
     if store.tenant is not None:
         config["headers"] = {"X-Scope-OrgID": store.tenant}
