@@ -85,7 +85,7 @@ def _one_by_one(data: U8, start: int, end: int, order: str) -> I64:
     unpack = struct.Struct(order + "I").unpack_from
     at = start + _LENGTH
     # It ends where the first 16 bytes are not whole.
-    with memoryview(data)[: max(end - RECORD + _LENGTH + 4, 0)] as lengths, suppress(struct.error):
+    with data.data[: max(end - RECORD + _LENGTH + 4, 0)] as lengths, suppress(struct.error):
         while True:
             (captured,) = unpack(lengths, at)
             found.append(at)
