@@ -16,14 +16,15 @@ class Accounts:
     """
 
     def __init__(self, places: int) -> None:
-        self.known = np.zeros(places, dtype=bool)
-        self.classes = np.zeros(places, dtype=np.uint32)
-        self.scopes = np.zeros(places, dtype=np.uint8)
-        self.source = np.zeros(places, dtype=np.int32)
-        self.destination = np.zeros(places, dtype=np.int32)
-        self.pair = np.zeros(places, dtype=np.uint64)
-        self.frames = np.zeros(places, dtype=np.uint64)
-        self.bytes = np.zeros(places, dtype=np.uint64)
+        # Not np.zeros: see FlowTable.
+        self.known = np.full(places, 0, dtype=bool)
+        self.classes = np.full(places, 0, dtype=np.uint32)
+        self.scopes = np.full(places, 0, dtype=np.uint8)
+        self.source = np.full(places, 0, dtype=np.int32)
+        self.destination = np.full(places, 0, dtype=np.int32)
+        self.pair = np.full(places, 0, dtype=np.uint64)
+        self.frames = np.full(places, 0, dtype=np.uint64)
+        self.bytes = np.full(places, 0, dtype=np.uint64)
 
     def move(self, old: I64, new: I64) -> None:
         """Entries `old` are the only ones left, and at the places `new` now."""

@@ -69,7 +69,6 @@ class Engine:
 
     def __init__(self, prefixes: Prefixes, *, max_devices: int = 1000, groups: bool = False, bits: int = 17) -> None:
         """`groups`: count group addresses as devices; `bits`: the flow table has 2^bits places."""
-        np.empty(_LARGEST_COLUMN, dtype=np.uint8)
         hasher = Hasher()
         self._hasher = hasher
         self._decoder = Decoder(hasher)
@@ -82,6 +81,8 @@ class Engine:
         self._begun: list[I64] = []
         self._begun_count = 0
         self._looked_up: set[int] = set()
+        # Behind the tables: those are better off with pages of their own, huge ones where the kernel has them.
+        np.empty(_LARGEST_COLUMN, dtype=np.uint8)
 
     def process(self, batch: Batch) -> Processed:
         """Count a batch."""
