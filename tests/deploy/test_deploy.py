@@ -91,7 +91,7 @@ def upgrades(target: Target, settings: dict[str, Any], place: Path) -> None:
     all_is_well(target)
 
 
-def test_mistakes_are_told_before_anything_is_changed(home: Home) -> None:
+def test_mistakes_and_an_unreachable_mirror_are_told_before_anything_is_changed(home: Home) -> None:
     with Target(home, "trixie") as target:
         before = everything(target)
         for mistake, words in (
@@ -107,6 +107,9 @@ def test_mistakes_are_told_before_anything_is_changed(home: Home) -> None:
         ):
             with pytest.raises(PlayError, match=words):
                 target.play("site.yml", **mistake)
+        target.run("echo 'Acquire::http::Proxy \"http://127.0.0.1:9\";' >/etc/apt/apt.conf.d/99nowhere")
+        with pytest.raises(PlayError, match=r"Could\s+not\s+connect\s+to\s+127\.0\.0\.1:9"):
+            target.play("site.yml")
         assert everything(target) == before
 
 
