@@ -59,6 +59,11 @@ test-deploy: deploy-packages test-setup ## the Ansible playbooks against booted 
 	@$(NOT_ROOT)
 	@exec $(RUN) -m pytest -m deploy -n 2 --dist worksteal
 
+# The processor is emulated: three quarters of an hour, so it is by hand. SUITE=bookworm: only that one.
+test-radio: radio-packages test-setup ## the access point on the air of a virtual machine, by hand (root)
+	@$(NOT_ROOT)
+	@exec $(RUN) -m pytest -m radio $(if $(SUITE),-k '$(SUITE)')
+
 check: test-setup ## ruff, mypy, yamllint, promtool, amtool
 	@PATH="$(VENV)/bin:$$PATH" tools/check.sh
 
@@ -80,11 +85,6 @@ packages:
 
 test-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt $(NODE_PACKAGES)
-
-# The processor is emulated: three quarters of an hour, so it is by hand. SUITE=bookworm: only that one.
-test-radio: radio-packages test-setup ## the access point on the air of a virtual machine, by hand (root)
-	@$(NOT_ROOT)
-	@exec $(RUN) -m pytest -m radio $(if $(SUITE),-k '$(SUITE)')
 
 deploy-packages:
 	@tools/setup.sh tools/packages.txt tools/packages-test.txt tools/packages-deploy.txt $(NODE_PACKAGES) $(DOCKER_PACKAGES)

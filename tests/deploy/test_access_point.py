@@ -48,7 +48,7 @@ class AccessPoint:
         """The commands of the unit for `key`, as systemd would split them, without those for a radio."""
         text = (self.directory / "netvane-access-point.service").read_text().replace("\\\n", " ")
         commands = re.findall(rf"^{key}=-?(.+)$", text, flags=re.MULTILINE)
-        return [command for command in commands if not re.match(r"/usr/sbin/(iw|rfkill) ", command)]
+        return [command for command in commands if not re.search(r"/usr/sbin/(iw|rfkill) ", command)]
 
     def turn(self, key: str) -> None:
         """Run them with what the unit leaves root of its powers."""

@@ -91,22 +91,25 @@ def upgrades(target: Target, settings: dict[str, Any], place: Path) -> None:
     all_is_well(target)
 
 
-def test_mistakes_are_told_before_anything_is_changed(home: Home) -> None:
+def test_mistakes_and_an_unreachable_mirror_are_told_before_anything_is_changed(home: Home) -> None:
     with Target(home, "trixie") as target:
         before = everything(target)
         for mistake, words in (
             ({"netvane_sight": "lab"}, "there is no variable netvane_sight"),
-            ({"netvane_site": None}, r"missing\s+required\s+arguments:\s+netvane_site"),
+            ({"netvane_site": None}, r"no\s+value\s+for\s+netvane_site"),
             ({"netvane_versions_kept": "many"}, "netvane_versions_kept"),
             ({"netvane_exporters": ["latency", "weather"]}, "weather"),
             ({"netvane_config": ["a list"]}, "netvane_config"),
             ({"netvane_remote_write": {"adress": "x"}}, r"netvane_remote_write\.adress"),
             ({"netvane_access_point_channel": 14}, "netvane_access_point_channel"),
             ({"netvane_access_point_allow": [{"to": "198.51.100.5", "protocol": "tcp"}]}, "port"),
-            ({"netvane_backup_kept": None}, r"missing\s+required\s+arguments:\s+netvane_backup_kept"),
+            ({"netvane_backup_kept": None}, r"no\s+value\s+for\s+netvane_backup_kept"),
         ):
             with pytest.raises(PlayError, match=words):
                 target.play("site.yml", **mistake)
+        target.run("echo 'Acquire::http::Proxy \"http://127.0.0.1:9\";' >/etc/apt/apt.conf.d/99nowhere")
+        with pytest.raises(PlayError, match=r"Could\s+not\s+connect\s+to\s+127\.0\.0\.1:9"):
+            target.play("site.yml")
         assert everything(target) == before
 
 

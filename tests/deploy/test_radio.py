@@ -80,7 +80,8 @@ def test_gadgets_join_and_reach_the_internet_only(vane: VirtualMachine, tmp_path
     lamp.associate(SSID, found[1], "wpa3")
     lamp.leave()
 
-    assert "failed=0" in vane.play(playbook, **{**SETTINGS, "netvane_access_point": False})
+    off = playbook_of(tmp_path / "off", "access_point")
+    assert "failed=0" in vane.play(off, **{**SETTINGS, "netvane_access_point": False})
     assert interface(vane) == before
 
 

@@ -17,7 +17,7 @@ ADDRESS = at.ANCHORS4[2]
 
 # What the roles before these two leave behind.
 BEFORE = """
-useradd --system netvane
+useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin netvane
 mkdir -p /etc/netvane/rendered /var/lib/netvane /opt/netvane/current/bin
 echo '# for a test' >/etc/netvane/rendered/loki.yml
 printf '#!/bin/sh\\necho /usr/share/netvane/grafana\\n' >/opt/netvane/current/bin/python
