@@ -1,4 +1,4 @@
-"""What the rules of netvane.flows.anomalies are given: a tick every few seconds, from what engine and names saw."""
+"""What the rules of netvane.flows.anomalies are given: a tick every other second, from what engine and names saw."""
 
 import numpy as np
 
