@@ -20,7 +20,7 @@ from tests.lab.wait import eventually
 
 pytestmark = [
     pytest.mark.radio,
-    pytest.mark.timeout(3600),
+    pytest.mark.timeout(7200),
     pytest.mark.skipif(virtual.missing() is not None, reason=virtual.missing() or ""),
 ]
 
