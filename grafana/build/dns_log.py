@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import CustomVariable, Dashboard, TextBoxVariable
 
 from grafana.build.frame import DNS_LOG, Row, any_device, dashboard
-from grafana.build.panels import bars, log_panel, pie, timeseries
+from grafana.build.panels import bars, log_panel, note, pie, timeseries
 from grafana.build.queries import Logql, Promql
 
 _RCODES = "NOERROR,NXDOMAIN,SERVFAIL,REFUSED,FORMERR"
@@ -31,6 +31,14 @@ def _log() -> Row:
     return Row(
         "Log",
         [
+            note(
+                "How to search",
+                "What can be found here, and what cannot.",
+                "Choose devices and answers above, and type a part of a name. What is here are events of at most 31 "
+                "days, which Loki keeps: without a Loki all but the last panel are empty.\n\nA question that is sent "
+                "encrypted, or does not pass this machine, is not here. The dashboard *Security* tells which devices "
+                "go around your DNS server.",
+            ),
             timeseries(
                 "Questions",
                 "Questions that match the search, by answer; an empty one: no answer was seen.",

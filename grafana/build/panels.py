@@ -4,7 +4,18 @@ import string
 from collections.abc import Sequence
 from typing import Protocol, Self, TypeVar
 
-from grafana_foundation_sdk.builders import bargauge, common, gauge, geomap, logs, piechart, stat, statetimeline, table
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    gauge,
+    geomap,
+    logs,
+    piechart,
+    stat,
+    statetimeline,
+    table,
+    text,
+)
 from grafana_foundation_sdk.builders import dashboard as dashboard_builder
 from grafana_foundation_sdk.builders import timeseries as timeseries_builder
 from grafana_foundation_sdk.builders.barchart import Panel as BarChart
@@ -12,6 +23,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.text import TextMode
 
 from grafana.build.queries import Logql, Promql
 
@@ -115,6 +127,12 @@ def log_panel(title: str, description: str, query: Logql, *, width: int = 24, he
     lines.show_time(show_time=True).wrap_log_message(wrap_log_message=True)
     lines.enable_log_details(enable_log_details=True)
     return lines.sort_order(common_model.LogsSortOrder.DESCENDING)
+
+
+def note(title: str, description: str, markdown: str, *, width: int = 24, height: int = 4) -> text.Panel:
+    """Words only."""
+    words = panel(text.Panel(), title, description, unit="none", width=width, height=height)
+    return words.mode(TextMode.MARKDOWN).content(markdown)
 
 
 def table_panel(

@@ -16,8 +16,14 @@ from tests.lab.processes import ROOT, Process
 from tests.lab.wait import eventually
 
 SUITE = "bookworm"
-PACKAGES = ("libcap2-bin", "nmap", "python3", "python3-venv", "wireshark-common")  # what exporters/Dockerfile installs
-PROGRAMS = ("docker", "docker-compose", "dockerd", "containerd", "runc", "mmdebstrap", "prometheus")
+# What exporters/Dockerfile installs.
+PACKAGES = ("libcap2-bin", "nmap", "python3", "python3-venv", "wireshark-common")
+PROGRAMS = (
+    *("docker", "docker-compose", "dockerd", "containerd", "runc", "mmdebstrap", "busybox"),
+    *("prometheus", "prometheus-alertmanager", "prometheus-node-exporter"),
+)
+# What the images of others have for their volumes, and whose it is.
+VOLUMES = {"prometheus": 65534, "alertmanager": 65534, "loki": 10001}
 # pip inside the image has the wheels beside it and asks nobody else.
 PIP_CONF = b"[global]\nno-index = true\nfind-links = /wheels\n"
 
@@ -58,6 +64,8 @@ def engine(namespace: Namespace, directory: Path) -> Iterator[Engine]:
     """One that runs in `namespace` and keeps everything in `directory`, whose name has to be short (unix(7))."""
     started = Engine(namespace, directory / "s")
     command = [
+        # Its mounts are its own; and shared, as systemd has them, for what the node exporter wants of `/`.
+        *("unshare", "--mount", "--propagation=shared", "--"),
         *("dockerd", f"--data-root={directory}/data", f"--exec-root={directory}/x", f"--pidfile={directory}/pid"),
         *(f"--host=unix://{directory}/s", "--default-ulimit=nofile=1024:4096"),
     ]
@@ -70,12 +78,12 @@ def engine(namespace: Namespace, directory: Path) -> Iterator[Engine]:
 
 
 def base_image() -> Path:
-    """A Debian with what exporters/Dockerfile would install, wheels, and this machine's Prometheus, as a tar file.
+    """A Debian with what exporters/Dockerfile would install, wheels, and directories for volumes, as a tar file.
 
     Made by mmdebstrap where it is not cached yet. Raises subprocess.CalledProcessError.
     """
     wheels = wheelhouse(SUITE)
-    recipe = repr((SUITE, mirror(), PACKAGES, apt_options(), wheels.name))
+    recipe = repr((SUITE, mirror(), PACKAGES, VOLUMES, apt_options(), wheels.name))
     path = CACHE / f"container-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.tar"
     with being_made(path) as place:
         if place is None:
@@ -84,7 +92,11 @@ def base_image() -> Path:
         debian(SUITE, base, PACKAGES)
         with tarfile.open(base, "a") as archive:
             archive.add(wheels, "wheels")
-            archive.add(os.path.realpath(shutil.which("prometheus") or ""), "usr/bin/prometheus")
+            for name, owner in VOLUMES.items():
+                directory = tarfile.TarInfo(name)
+                directory.type, directory.mode = tarfile.DIRTYPE, 0o755
+                directory.uid = directory.gid = owner
+                archive.addfile(directory)
             member = tarfile.TarInfo("etc/pip.conf")
             member.size = len(PIP_CONF)
             archive.addfile(member, BytesIO(PIP_CONF))

@@ -1,14 +1,17 @@
 """docker-compose.yml started: Netvane's own image on a Debian of this machine's, in an engine of the test's own.
 
-Other people's images cannot be had here. Debian's Prometheus stands in for one of them, inside Netvane's image, so that
-the way from the containers' network to the exporters on the machine's is walked.
+Other people's images cannot be had here. The programs of this machine stand in for them, inside Netvane's image and
+with the command lines, users, volumes and health checks of docker-compose.yml, so that the ways between the containers
+are walked. Nobody stands in for Grafana, nor for Loki where there is none on PATH.
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,7 @@ from tests.deploy.engine import Engine, build, compose, engine
 from tests.lab.processes import ROOT
 from tests.lab.rack import Rack, unmount_below
 from tests.lab.wait import eventually
+from tests.logql import loki_server
 
 pytestmark = [
     pytest.mark.lab,
@@ -28,17 +32,27 @@ pytestmark = [
 OWN = ("raw", "latency", "hosts", "dhcp", "flows")
 CAPABLE = {"raw", "flows"}
 CAP_NET_RAW = 1 << 13  # linux/capability.h
-STAND_IN = {
-    "services": {
-        "prometheus": {
-            "image": "netvane-test",
-            "entrypoint": ["/usr/bin/prometheus"],
-            # The real image has a directory for the volume, which its user may write in.
-            "command": ["--config.file=/rendered/prometheus.yml", "--storage.tsdb.path=/tmp/metrics"],
-            "tmpfs": ["/tmp:mode=1777"],  # noqa: S108 - inside the container
-        }
-    }
+PROGRAMS = {
+    "prometheus": "prometheus",
+    "alertmanager": "prometheus-alertmanager",
+    "node-exporter": "prometheus-node-exporter",
+    **({} if loki_server.missing() else {"loki": "loki"}),
 }
+LOKI = "http://172.30.74.31:3100"
+TEMPLATES = "/usr/share/prometheus/alertmanager"  # Debian's Alertmanager has its own outside of the program
+
+
+def stand_ins() -> dict[str, dict[str, object]]:
+    """Each with its program, and with the wget that the real images bring along for their health checks."""
+    beside = [f"{shutil.which('busybox')}:/usr/bin/wget:ro", f"{TEMPLATES}:{TEMPLATES}:ro"]
+    return {
+        service: {
+            "image": "netvane-test",
+            "entrypoint": [f"/usr/bin/{program}"],
+            "volumes": [f"{os.path.realpath(shutil.which(program) or '')}:/usr/bin/{program}:ro", *beside],
+        }
+        for service, program in PROGRAMS.items()
+    }
 
 
 @pytest.fixture
@@ -63,20 +77,21 @@ def test_the_stack_in_containers(docker: Engine, tmp_path: Path) -> None:
     build(docker, "netvane-test")
     (tmp_path / "netvane.yml").write_text("site: cabin\nflows:\n  interfaces: [lo]\n")
     (tmp_path / "secrets").mkdir()
-    (tmp_path / "stand-in.json").write_text(json.dumps(STAND_IN))
+    (tmp_path / "stand-in.json").write_text(json.dumps({"services": stand_ins()}))
     settings = {"CONFIG": tmp_path / "netvane.yml", "SECRETS": tmp_path / "secrets", "LEASES": tmp_path / "secrets"}
     environment = tmp_path / "env"
     environment.write_text(
         (ROOT / ".env.example").read_text()
-        + "COMPOSE_PROFILES=core,capture\nNETVANE_RENDER_FLAGS=\nNETVANE_IMAGE=netvane-test\n"
+        + "COMPOSE_PROFILES=core,capture,logs\nNETVANE_RENDER_FLAGS=\nNETVANE_IMAGE=netvane-test\n"
+        + ("" if loki_server.missing() else f"NETVANE_LOKI_URL={LOKI}\n")
         + "".join(f"NETVANE_{name}={path}\n" for name, path in settings.items())
     )
     tmp_path.chmod(0o755)
     command = compose("nvt", environment, tmp_path / "stand-in.json")
     try:
-        docker.run(*command, "up", "--detach", "--no-build", "password", *OWN, "prometheus", timeout=300)
-        for name in OWN:
-            eventually(lambda name=name: health(docker, name) == "healthy", within=180, what=name)  # type: ignore[misc]
+        docker.run(*command, "up", "--detach", "--no-build", "password", *OWN, *PROGRAMS, timeout=300)
+        for name in (*OWN, *PROGRAMS):
+            eventually_healthy(docker, name)
         check_privileges(docker)
         password = docker.run(
             *("docker", "run", "--rm", "--volume=nvt_grafana-password:/secret", "--user=472", "--entrypoint=cat"),
@@ -84,13 +99,30 @@ def test_the_stack_in_containers(docker: Engine, tmp_path: Path) -> None:
         )
         assert len(password.strip()) == 24
         eventually(lambda: recorded(docker) > 0, within=60, what="recorded packets")
-        eventually(lambda: set(OWN[1:]) <= scraped(docker), within=180, what="all exporters scraped")
+        jobs = {*OWN[1:], "prometheus", "alertmanager", "node"}
+        eventually(lambda: scraped(docker) == jobs, within=180, what="all exporters scraped")
+        (alertmanager,) = ask(docker, "http://127.0.0.1:9090/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
+        assert alertmanager["url"] == "http://alertmanager:9093/api/v2/alerts"
+        if "loki" in PROGRAMS:
+            jobs_of_events = f"{LOKI}/loki/api/v1/label/job/values"
+            eventually(lambda: "latency" in ask(docker, jobs_of_events).get("data", ()), within=120, what="events")
+            assert ask(docker, f"{LOKI}/prometheus/api/v1/rules")["data"]["groups"]
     finally:
         docker.run(*command, "down", "--volumes", "--timeout=5", timeout=120)
 
 
-def health(docker: Engine, service: str) -> str:
-    return docker.run("docker", "inspect", "--format={{.State.Health.Status}}", f"nvt_{service}_1").strip()
+def eventually_healthy(docker: Engine, service: str) -> None:
+    """Fails with what the container wrote, and what its health check said."""
+    container = f"nvt_{service}_1"
+
+    def state(what: str) -> str:
+        return docker.run("docker", "inspect", f"--format={what}", container).strip()
+
+    try:
+        eventually(lambda: state("{{.State.Health.Status}}") == "healthy", within=180)
+    except AssertionError:
+        log = docker.run("sh", "-c", f"docker logs --tail=50 {container} 2>&1")
+        pytest.fail(f"{service}: {state('{{json .State}}')}\n{log}")
 
 
 def check_privileges(docker: Engine) -> None:
@@ -110,9 +142,11 @@ def recorded(docker: Engine) -> int:
 
 def scraped(docker: Engine) -> set[str]:
     """The jobs that Prometheus, in the containers' own network, has reached."""
-    program = (
-        "import urllib.request as r;"
-        "print(r.urlopen('http://127.0.0.1:9090/api/v1/query?query=up==1', timeout=10).read().decode())"
-    )
-    answer = json.loads(docker.run("docker", "exec", "nvt_prometheus_1", "python3", "-c", program))
+    answer = ask(docker, "http://127.0.0.1:9090/api/v1/query?query=up==1")
     return {series["metric"]["job"] for series in answer["data"]["result"]}
+
+
+def ask(docker: Engine, url: str) -> Any:
+    """What is answered to who is in the containers' own network."""
+    program = f"import urllib.request as r; print(r.urlopen({url!r}, timeout=10).read().decode())"
+    return json.loads(docker.run("docker", "exec", "nvt_prometheus_1", "python3", "-c", program))

@@ -218,6 +218,29 @@ def late_scrape(exporter: RunningExporter, count: int) -> list[tuple[str, dict[s
     return found if any(name == "netvane_flows_frames_total" and value >= count for name, _, value in found) else []
 
 
+def test_a_flood_that_fills_the_table_is_counted_and_said(tmp_path: Path) -> None:
+    """Each packet is a new flow, from an address of its own."""
+    count = 120_000
+    flood = (
+        frames.ethernet(frames.ipv4(frames.tcp(1024, 80, 0x02), 6, source=number.to_bytes(4)))
+        for number in range(0x0B000000, 0x0B000000 + count)
+    )
+    settings = {"flows": {**LISTEN["flows"], "recorder": {"enabled": False}}}
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
+        send(sender, flood)
+
+        def seen() -> float:
+            return count - exporter.value("netvane_flows_capture_dropped_total", ring="frames")
+
+        eventually(lambda: frames_seen(exporter) == seen(), within=30, what="every frame counted or dropped")
+        assert exporter.value("netvane_flows_packets_total", **{"class": "tcp_syn"}) == seen()
+        assert exporter.value("netvane_flows_device_packets_total", mac=GADGET, direction="tx") == seen()
+        room = exporter.value("netvane_flows_table_room")
+        assert exporter.value("netvane_flows_folded_frames_total") >= seen() - room > 0
+        said = "more conversations at once than the flow table has room for"
+        eventually(lambda: said in watcher.http(exporter.url + "/").text, within=20, what="a word about the table")
+
+
 def test_a_missing_interface_is_said_and_then_found(tmp_path: Path) -> None:
     with Rack() as rack:
         sender, watcher = rack.namespaces("sender", "watcher")

@@ -12,14 +12,13 @@ from urllib.parse import quote
 
 import pytest
 
-from netvane.flows.pcapfile import CaptureFile
 from tests import frames
 from tests.lab import access_point as ap
 from tests.lab import addresses as at
 from tests.lab.access_point import AccessPoint, Day
 from tests.lab.home import Home
 from tests.lab.internet_settings import latency_settings
-from tests.lab.listening import send
+from tests.lab.listening import packets_of_evidence, send
 from tests.lab.netns import Namespace
 from tests.lab.processes import NETVANE, run
 from tests.lab.sinks import WebhookSink
@@ -47,6 +46,7 @@ ALERTS = {
     "new_destination": "NewDestination",
     "upload_surge": "UploadSurge",
 }
+WITH_PACKETS = {"syn_flood", "icmp_flood", "port_scan", "off_network_address", "unleased_address"}
 OF_LAMP = {"new_destination", "new_port", "upload_surge"}
 QUIET = {*ALERTS.values(), "PacketSurge", "CaptureDrops", "CaptureStalled"}
 
@@ -138,8 +138,10 @@ def assert_named(found: list[dict[str, Any]], hub: str) -> None:
     assert by_kind["unleased_address"]["address"] == "198.51.101.77"
     assert by_kind["new_destination"]["peer_name"] == "site99.example"
     assert by_kind["upload_surge"]["evidence"]["bytes"] > 5_000_000
-    with CaptureFile(Path(by_kind["port_scan"]["pcap"])) as file:
-        assert sum(len(batch) for batch in file.batches()) > 10
+    shown = {kind: packets_of_evidence(by_kind[kind]) for kind in WITH_PACKETS}
+    assert all(shown.values())
+    made_up = socket.inet_aton("203.0.113.200")
+    assert made_up in {frame[26:30] for frame, _ in shown["off_network_address"]}
 
 
 def is_told(hook: WebhookSink, name: str, anomaly: str) -> bool:

@@ -97,4 +97,4 @@ def page_of(asked: Grafana, dashboard: dict[str, Any]) -> dict[str, Any]:
 
 
 def reads_loki(dashboard: dict[str, Any]) -> bool:
-    return any(panel["datasource"]["type"] == "loki" for panel in panels(dashboard))
+    return any(panel.get("datasource", {}).get("type") == "loki" for panel in panels(dashboard))

@@ -205,6 +205,9 @@ def test_the_command(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert out[-1].startswith("no receiver is configured")
     assert render_command.main([*command, "--time-scale", "0.1", "--target", "latency=l:1", "--without", "node"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"nothing to do: {place.directory} is as it should be"
+    assert render_command.main([*command, "--grafana.url=https://vane.example"]) == 0
+    capsys.readouterr()
+    assert "dashboard_url: https://vane.example/d/" in place.files()["alerts/network.yml"]
     assert render_command.main([*command, "--without", "nobody"]) == 2
     assert capsys.readouterr().err.startswith("netvane render: unknown job 'nobody'")
     place.config.write_text("notify: 3")

@@ -137,6 +137,7 @@ def test_parts_of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "--storage.tsdb.retention.size=5000000000B",
         "--log.level=warn",
     } <= set(found["prometheus"].command)
+    assert found["prometheus"].environment == {"GOGC": "50"}
     assert found["prometheus"].listen == ("::1", 19090)
     assert found["prometheus"].shows == "http://[::1]:19090/"
     assert found["loki"].off == "no `loki` on PATH"

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 NANOSECONDS = 1_000_000_000
@@ -32,4 +33,9 @@ class SystemClock:
 def rfc3339(wall_ns: int) -> str:
     """RFC 3339 in UTC with all nine digits of the nanoseconds, e.g. ``2026-11-21T12:00:00.000000001Z``."""
     seconds, nanoseconds = divmod(wall_ns, NANOSECONDS)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+    return f"{_to_the_second(seconds)}.{nanoseconds:09d}Z"
+
+
+@lru_cache(maxsize=1024)  # what is told together happened within the same few seconds
+def _to_the_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

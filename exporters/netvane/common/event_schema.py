@@ -5,6 +5,7 @@ A struct has its kind's own fields only. `encode` puts the envelope around it: `
 a default is left out where it has it. Names of devices and hosts come in clean: the edge that read them saw to that.
 """
 
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -160,6 +161,7 @@ class Encoder:
     def __init__(self, site: str, host: str) -> None:
         self._encoder = msgspec.json.Encoder()
         self._place = self._encoder.encode({"site": site, "host": host})[1:-1]
+        self._device = lru_cache(maxsize=1024)(self._encode_device)
 
     def encode(self, event: Event, ts: int, mac: str | None, device_name: str | None) -> bytes:
         """The body of `event`; `ts` is Unix time in nanoseconds.
@@ -169,6 +171,9 @@ class Encoder:
         """
         if not 0 <= ts < 2**63:
             raise ValueError(f"no time for an event: {ts}")
-        device = self._encoder.encode({"mac": mac, "device_name": device_name})[1:-1]
+        device = self._device(mac, device_name)
         fields = self._encoder.encode(event)[1:]  # begins with "event", so that it is never empty
         return b'{"v":%d,"ts":"%s",%s,%s,%s' % (VERSION, rfc3339(ts).encode(), self._place, device, fields)
+
+    def _encode_device(self, mac: str | None, name: str | None) -> bytes:
+        return self._encoder.encode({"mac": mac, "device_name": name})[1:-1]

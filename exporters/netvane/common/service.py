@@ -11,6 +11,7 @@ Exit codes: 0 fine, 1 a fault at run time, 2 a bad command line or configuration
 import argparse
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
@@ -197,6 +198,9 @@ async def _serve(service: Service, exporter: Exporter, options: argparse.Namespa
     reloads.endpoint = endpoint
     service.beat()
     starting = False
+    # What was loaded by now stays: the garbage collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     notify("READY=1")
     log.info("ready", exporter=service.name, address="{}:{}".format(*endpoint.address))
 

@@ -9,21 +9,22 @@ class Accounts:
     """Columns beside the flow table's, indexed by place.
 
     `known`                  bool, whether the others are filled
-    `classes`, `scopes`      uint64, bits (netvane.flows.classes, netvane.flows.prefixes)
-    `source`, `destination`  int64, device numbers (netvane.flows.totals)
+    `classes`, `scopes`      uint32 and uint8, bits (netvane.flows.classes, netvane.flows.prefixes)
+    `source`, `destination`  int32, device numbers (netvane.flows.totals)
     `pair`                   uint64, the same for both directions of a conversation (netvane.flows.flowrecords)
     `frames`, `bytes`        uint64, since the flow was last told
     """
 
     def __init__(self, places: int) -> None:
-        self.known = np.zeros(places, dtype=bool)
-        self.classes = np.zeros(places, dtype=np.uint64)
-        self.scopes = np.zeros(places, dtype=np.uint64)
-        self.source = np.zeros(places, dtype=np.int64)
-        self.destination = np.zeros(places, dtype=np.int64)
-        self.pair = np.zeros(places, dtype=np.uint64)
-        self.frames = np.zeros(places, dtype=np.uint64)
-        self.bytes = np.zeros(places, dtype=np.uint64)
+        # Not np.zeros: see FlowTable.
+        self.known = np.full(places, 0, dtype=bool)
+        self.classes = np.full(places, 0, dtype=np.uint32)
+        self.scopes = np.full(places, 0, dtype=np.uint8)
+        self.source = np.full(places, 0, dtype=np.int32)
+        self.destination = np.full(places, 0, dtype=np.int32)
+        self.pair = np.full(places, 0, dtype=np.uint64)
+        self.frames = np.full(places, 0, dtype=np.uint64)
+        self.bytes = np.full(places, 0, dtype=np.uint64)
 
     def move(self, old: I64, new: I64) -> None:
         """Entries `old` are the only ones left, and at the places `new` now."""

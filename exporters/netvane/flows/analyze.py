@@ -32,14 +32,14 @@ END_OF_TIME = 2**62
 _DNS_PORT = 0x3500  # 53, read as a little-endian machine reads it
 
 
-class DeviceCounts(msgspec.Struct, frozen=True):
+class DeviceCounts(msgspec.Struct, frozen=True, gc=False):
     tx_frames: int
     tx_bytes: int
     rx_frames: int
     rx_bytes: int
 
 
-class DnsLine(msgspec.Struct, frozen=True):
+class DnsLine(msgspec.Struct, frozen=True, gc=False):
     """A DNS message; `mac` is the device that asks, `rcode` None in a query."""
 
     ts: str

@@ -1,13 +1,15 @@
 """The working loop: drains the rings into the engine, and tells what flows and names there were.
 
 It sleeps on a timer, because waiting for the socket would wake it for every packet. While little happens it drains
-every two seconds, because a small batch costs nearly as much as a large one, and only looks at one slot of each ring in
-between; as one fills it drains more often, down to 20 ms.
+every five seconds, because a small batch costs nearly as much as a large one, and only looks at one slot of each ring
+in between; as one fills it drains more often, down to 20 ms. What is done with the sums (flows, rules, events) is done
+every five seconds in any case.
 
 Names are read one packet at a time, so that their number is limited: what comes beyond that stays in its small ring
 until that is full, and the kernel counts the rest as dropped. Counting goes on.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -25,16 +27,20 @@ from netvane.flows.nameport import NameReader
 from netvane.flows.names import DnsExchange
 from netvane.flows.ring import BLOCK_BYTES, Counts, Ring
 
-BATCH_SLOTS = 8192
+BATCH_SLOTS = 12_288  # at most
 NAME_RING_BYTES = 2 * BLOCK_BYTES
-DRAIN_SECONDS = 2.0
+TICK_SECONDS = 5.0
 LOOK_SECONDS = 0.1
 SHORTEST_SECONDS = 0.02
-LOOK_PART = 8  # more than 1/8 of a ring used: drain at once, and sleep less
-LOOK_PART_NAMES = 2
+SOON_SECONDS = 0.05
+# Of a ring: with more than 1/8 used it is looked at sooner, with more than 1/4 drained at once. From just below either
+# it takes 500,000 packets a second to fill it before the next look.
+SOON_PART, PRESSED_PART = 8, 4
+PRESSED_PART_NAMES = 2
 NAMES_A_SECOND = 2_000  # a home of 50 devices has some 20
-INTERFACE_SECONDS = 1.0
+INTERFACE_SECONDS = 2.0
 EXPIRE_SECONDS = 20.0
+FULL_SECONDS = 1.0  # between two expiries while the flow table is full
 STOP_SECONDS = 3.0
 FLOWS_AT_ONCE = 200
 MAX_FLOWS_WAITING = 5_000
@@ -53,7 +59,7 @@ class Listener(Protocol):
         """Every other second: an interface cannot be listened to, and why; None: it can."""
 
     def ticked(self, now: int) -> None:
-        """Every other second, Unix ns: the loop is alive."""
+        """Every five seconds, Unix ns: the loop is alive."""
 
 
 @dataclass(slots=True)
@@ -78,8 +84,13 @@ class Port:
         ring, names = self.ring, self.names
         if ring is None or names is None:
             return False
-        few = names.slots // LOOK_PART_NAMES
-        return ring.is_used(ring.slots // LOOK_PART) or (self.names_allowed >= few and names.is_used(few))
+        few = names.slots // PRESSED_PART_NAMES
+        return ring.is_used(ring.slots // PRESSED_PART) or (self.names_allowed >= few and names.is_used(few))
+
+    @property
+    def filling(self) -> bool:
+        """It may soon be pressed."""
+        return self.ring is not None and self.ring.is_used(self.ring.slots // SOON_PART)
 
     def allow_names(self, now: float) -> int:
         """How many names may be read now; as many as the ring holds at once after a quiet time."""
@@ -156,30 +167,41 @@ class Capture:
 
     def _loop(self) -> None:
         pause = LOOK_SECONDS
-        now = time.monotonic()
-        drained = checked = expired = now
+        checked = ticked = expired = time.monotonic()
         while not self._stopping.is_set():
             time.sleep(pause)
             now = time.monotonic()
             pressed = any(port.pressed for port in self.ports)
-            pause = SHORTEST_SECONDS if pressed else LOOK_SECONDS
-            if not pressed and now - drained < DRAIN_SECONDS - LOOK_SECONDS / 2:
-                continue
-            drained = now
-            with self.lock:
-                self.catch_up()
-                if now - checked >= INTERFACE_SECONDS:
-                    checked = now
+            filling = not pressed and any(port.filling for port in self.ports)
+            pause = SHORTEST_SECONDS if pressed else SOON_SECONDS if filling else LOOK_SECONDS
+            full = self.engine.table.full and now - expired >= FULL_SECONDS
+            due = full or now - ticked >= TICK_SECONDS - LOOK_SECONDS / 2
+            if pressed or due:
+                with self.lock:
+                    self.catch_up()
+            if now - checked >= INTERFACE_SECONDS:
+                checked = now
+                with self.lock:
                     self._check_interfaces()
-                    wall = self._clock.wall_ns()
-                    self._tell(self.names.expire(wall))
-                    self._listener.ticked(wall)
-                    # Behind the tick: what began is asked for before it is forgotten.
-                    if now - expired >= EXPIRE_SECONDS or self.engine.table.full:
-                        expired = now
-                        self._queue(self.engine.expire(wall, tell=True).records)
-                        self.names.memory.expire(wall)
-                self._tell_flows(FLOWS_AT_ONCE)
+            if due:
+                ticked = now
+                forget = full or now - expired >= EXPIRE_SECONDS - LOOK_SECONDS
+                expired = now if forget else expired
+                self._tick(forget=forget)
+            if self._records:
+                with self.lock:
+                    self._tell_flows(FLOWS_AT_ONCE)
+
+    def _tick(self, *, forget: bool) -> None:
+        """Tell what came to an end; `forget` what is silent."""
+        wall = self._clock.wall_ns()
+        with self.lock:
+            self._tell(self.names.expire(wall))
+            self._listener.ticked(wall)
+            # Behind the tick: what began is asked for before it is forgotten.
+            if forget:
+                self._queue(self.engine.expire(wall, tell=True).records)
+                self.names.memory.expire(wall)
 
     def _drain(self, port: Port) -> None:
         ring, names = port.ring, port.names
@@ -197,8 +219,9 @@ class Capture:
         port.highest_use = max(port.highest_use, waiting / ring.slots)
         if waiting:
             port.last_frame_ns = self._clock.wall_ns()
+        size = math.ceil(waiting / math.ceil(waiting / BATCH_SLOTS)) if waiting else 0
         while waiting > 0:
-            batch = ring.take(min(waiting, BATCH_SLOTS))
+            batch = ring.take(min(waiting, size))
             processed = self.engine.process(batch)
             self.names.read_rest(batch, processed.last)
             waiting -= len(batch)
@@ -211,8 +234,7 @@ class Capture:
 
     def _tell_flows(self, count: int) -> None:
         """In small portions: thousands at once would take longer than the ring can wait."""
-        if self._records:
-            self._listener.flows([self._records.popleft() for _ in range(min(count, len(self._records)))])
+        self._listener.flows([self._records.popleft() for _ in range(min(count, len(self._records)))])
 
     def _tell(self, exchanges: list[DnsExchange]) -> None:
         if exchanges:

@@ -12,7 +12,6 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
 import dns.rcode
 import dns.rdatatype
@@ -39,7 +38,7 @@ class DnsError(ValueError):
     """No DNS message: shorter than its header, or its first question cannot be read."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A record of the answer section: `text` is an address, a name, or what the record says, at most 255 characters."""
 
     type: str
@@ -71,15 +70,9 @@ def decode(message: bytes) -> DnsMessage:
     identifier, flags, questions, records, _, _ = _HEADER.unpack_from(message)
     response = flags >= _RESPONSE
     name = type_text = number = None
-    try:
-        offset = 12
-        if questions:
-            name, offset = _question_name(message)
-            number, _ = _QUESTION.unpack_from(message, offset)
-            type_text = TYPES.get(number) or f"TYPE{number}"
-            offset += 4
-    except (IndexError, struct.error) as exc:
-        raise DnsError("the question is cut short") from exc
+    offset = 12
+    if questions:
+        name, type_text, number, offset = _question(message)
     answers: list[Answer] = []
     whole = True
     if records:
@@ -106,18 +99,39 @@ def tcp_messages(segment: bytes) -> Iterator[bytes]:
         offset += length
 
 
-def _question_name(message: bytes) -> tuple[str, int]:
-    """The name at offset 12, and the offset after it.
+def _question(message: bytes) -> tuple[str, str, int, int]:
+    """Name, type, and the type's number of the question at offset 12, and the offset after it; raises DnsError.
 
-    A home asks for the same names again and again: the bytes up to the first zero byte are the key of a cache. If they
-    are not exactly the labels of one name (a label may hold a zero byte), the name is read label by label.
+    A home asks for the same names again and again: the bytes up to the first zero byte, with the type and class behind
+    it, are the key of a cache. If they are not exactly the labels of one name (a label may hold a zero byte), the name
+    is read label by label.
     """
     end = message.find(0, 12, 12 + MAX_NAME_BYTES)
     if end >= 0:
-        name = _uncompressed(message[12:end])
-        if name is not None:
-            return name, end + 1
-    return _read_name(message, 12)
+        known = _plain_question(message[12 : end + 5])
+        if known is not None:
+            return *known, end + 5
+    try:
+        name, end = _read_name(message, 12)
+        number, _ = _QUESTION.unpack_from(message, end)
+    except (IndexError, struct.error) as exc:
+        raise DnsError("the question is cut short") from exc
+    return name, type_name(number), number, end + 4
+
+
+@lru_cache(maxsize=4096)
+def _plain_question(wire: bytes) -> tuple[str, str, int] | None:
+    """Name, type and its number of a name's labels, a zero byte, type and class; None if it is anything else."""
+    name = _uncompressed(wire[:-5])
+    if name is None or len(wire) < 5 or wire[-5]:
+        return None
+    number, _ = _QUESTION.unpack_from(wire, len(wire) - 4)
+    return name, type_name(number), number
+
+
+def type_name(number: int) -> str:
+    """``A``, and ``TYPE65400`` where the number has no name (RFC 3597 section 5)."""
+    return TYPES.get(number) or f"TYPE{number}"
 
 
 @lru_cache(maxsize=4096)
@@ -187,21 +201,23 @@ def _escaped(raw: bytes, unwanted: re.Pattern[bytes]) -> str:
 
 def _read_answers(message: bytes, offset: int, records: int, answers: list[Answer]) -> bool:
     """Append the answers; False if there are more than MAX_ANSWERS. Raises where the message ends before they do."""
+    size = len(message)
     for _ in range(min(records, MAX_ANSWERS)):
         # Nearly every owner name is a pointer to the question.
         offset = offset + 2 if message[offset] >= 0xC0 else _after_name(message, offset)
         number, _, ttl, length = _RECORD.unpack_from(message, offset)
         offset += 10
-        if offset + length > len(message):
+        end = offset + length
+        if end > size:
             return False
         if number == 1 and length == 4:
-            text = address_text(message[offset : offset + 4])
+            answers.append(Answer("A", address_text(message[offset:end]), ttl))
         elif number == 28 and length == 16:
-            text = address_text(message[offset : offset + 16])
+            answers.append(Answer("AAAA", address_text(message[offset:end]), ttl))
         else:
             text = _data_text(message, offset, length, number)[:MAX_TEXT]
-        answers.append(Answer(TYPES.get(number) or f"TYPE{number}", text, ttl))
-        offset += length
+            answers.append(Answer(type_name(number), text, ttl))
+        offset = end
     return records <= MAX_ANSWERS
 
 

@@ -59,6 +59,11 @@ class Begun:
 MAX_BEGUN = 2_000
 
 
+# glibc gives memory that is freed back to the kernel, and asks for it anew, unless it has seen one block as large as
+# this come and go (mallopt(3), M_MMAP_THRESHOLD): the columns of every batch would be page faults.
+_LARGEST_COLUMN = 4 << 20
+
+
 class Engine:
     """Not thread-safe: one thread calls it."""
 
@@ -76,6 +81,8 @@ class Engine:
         self._begun: list[I64] = []
         self._begun_count = 0
         self._looked_up: set[int] = set()
+        # Behind the tables: those are better off with pages of their own, huge ones where the kernel has them.
+        np.empty(_LARGEST_COLUMN, dtype=np.uint8)
 
     def process(self, batch: Batch) -> Processed:
         """Count a batch."""
@@ -116,10 +123,10 @@ class Engine:
         self.totals.make_room(len(self.devices))
         self.totals.add(
             drained,
-            classes=accounts.classes[at],
-            scopes=accounts.scopes[at],
-            source=accounts.source[at],
-            destination=accounts.destination[at],
+            classes=accounts.classes[at].astype(np.uint64),
+            scopes=accounts.scopes[at].astype(np.uint64),
+            source=accounts.source[at].astype(np.int64),
+            destination=accounts.destination[at].astype(np.int64),
         )
 
     def take_begun(self) -> Begun:
@@ -133,14 +140,14 @@ class Engine:
         at, keys, flags = at[is_ip], keys[is_ip], flags[is_ip]
         back = self.table.find(k.reversed_keys(keys))
         later = (back >= 0) & (self.table.first[back] < self.table.first[at])
-        classes = self.accounts.classes[at]
+        classes = self.accounts.classes[at].astype(np.uint64)
         is_tcp = classes & BIT["tcp"] != 0
         opening = np.where(is_tcp, flags & _U(k.SYN) != 0, ~later)
         lookups = np.flatnonzero(opening & is_lookup(classes))
         for row, pair in zip(lookups.tolist(), self.accounts.pair[at[lookups]].tolist(), strict=True):
             opening[row] = pair not in self._looked_up
             self._looked_up.add(pair)
-        return Begun(keys, self.accounts.scopes[at], opening)
+        return Begun(keys, self.accounts.scopes[at].astype(np.uint64), opening)
 
     def set_prefixes(self, prefixes: Prefixes) -> None:
         """From the next frame on; what was counted stays as it was."""
@@ -184,8 +191,9 @@ class Engine:
         keys = self.table.keys[at]
         accounts = self.accounts
         folded = (keys[:, 6] >> _U(k.FLAGS_SHIFT)) & _U(k.FOLDED) != 0
-        accounts.classes[at] = np.where(folded, keys[:, 2], classes_of(keys))
-        accounts.scopes[at] = np.where(folded, keys[:, 3], self.prefixes.scopes(keys))
+        classes = np.where(folded, keys[:, 2], classes_of(keys))
+        scopes = np.where(folded, keys[:, 3], self.prefixes.scopes(keys))
+        accounts.classes[at], accounts.scopes[at] = classes, scopes
         # A folded entry without MACs stands for devices that nobody can tell apart any more.
         source, destination = keys[:, 1] & _MAC_MASK, keys[:, 0] >> _U(16)
         nameless = folded & (keys[:, 0] == 0) & (keys[:, 1] == 0)
@@ -197,7 +205,7 @@ class Engine:
             numbers = np.where(nameless, unknown, NO_DEVICE)
             numbers[there] = self.devices.numbers(macs[there])
             column[at] = numbers
-        accounts.pair[at] = pairs_of(self._hasher, keys, accounts.scopes[at], accounts.classes[at])
+        accounts.pair[at] = pairs_of(self._hasher, keys, scopes, classes)
         accounts.known[at] = True
         if self._begun_count < MAX_BEGUN:
             self._begun.append(at[:MAX_BEGUN])

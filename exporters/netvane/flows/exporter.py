@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from netvane.common import settings
+from netvane.common.clock import NANOSECONDS
 from netvane.common.config import Document
 from netvane.common.event_schema import Capture as CaptureEvent
 from netvane.common.event_schema import Event
@@ -28,6 +29,11 @@ from netvane.flows.watch import Ticker
 log = get_logger("flows")
 
 WATCH_SECONDS = 5.0
+FOLDED_SECONDS = 60  # for which a full table is spoken of
+TOO_MANY_FLOWS = (
+    "more conversations at once than the flow table has room for: the rest are counted by device and class, and become "
+    "no events"
+)
 
 
 class FlowsExporter:
@@ -46,6 +52,7 @@ class FlowsExporter:
         self._recorder: recorder.Recorder | None = None
         self._query_tail = _query_tail(self._settings)
         self._ticker = Ticker()
+        self._folded = self._folded_until = 0
         self._unusual: Unusual | None = None
         self._home = Home()
         self._surroundings = home.Surroundings()
@@ -138,6 +145,7 @@ class FlowsExporter:
         if self._capture.failure is not None:
             raise self._capture.failure
         self._tend_recorder()
+        self._watch_table()
         near = home.neighbourhood(self._network, (port.name for port in self._capture.ports))
         leases = devices.read_leases(self._service.run_dir, self._service.clock)
         self._home = self._surroundings.look(self._settings, self._network.resolvers, near, self._devices, leases)
@@ -171,6 +179,12 @@ class FlowsExporter:
         known = home.neighbours() if questions else {}
         for question in questions:
             self._append(querytail.event_of(question), known.get(question.client), None)
+
+    def _watch_table(self) -> None:
+        folded, now = self._engine.table.folded_frames, self._service.clock.monotonic_ns()
+        if folded > self._folded:
+            self._folded, self._folded_until = folded, now + FOLDED_SECONDS * NANOSECONDS
+        self._service.set_degraded("flow table", TOO_MANY_FLOWS if now < self._folded_until else None)
 
     def _tend_recorder(self) -> None:
         if self._recorder is not None:

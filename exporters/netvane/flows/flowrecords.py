@@ -109,7 +109,7 @@ def survey(table: FlowTable, accounts: Accounts, now: int, *, tell: bool) -> Sur
     taken = np.flatnonzero(table.hashes)
     if not taken.size:
         return Survey([], taken.astype(np.uint64), taken, 0)
-    classes = accounts.classes[taken]
+    classes = accounts.classes[taken].astype(np.uint64)
     limit = _silence(classes, pressed=table.full)
     # Entries of look-ups leave one by one; those that leave together are told together.
     lookup = is_lookup(classes)

@@ -11,7 +11,7 @@ A key is seven uint64 words, most of them as they lie in the frame (network orde
     6  source port | destination port << 16 | protocol << 32 | flags << 40
 """
 
-import secrets
+import os
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +66,7 @@ class Hasher:
 
     def __init__(self, seed: bytes | None = None) -> None:
         """`seed`: 112 bytes; drawn afresh unless given."""
-        words = np.frombuffer(seed or secrets.token_bytes(16 * WORDS), dtype=np.uint64)
+        words = np.frombuffer(seed or os.urandom(16 * WORDS), dtype=np.uint64)
         self.low = words[0::2]
         self.high = words[1::2]
 

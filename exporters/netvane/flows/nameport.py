@@ -66,8 +66,9 @@ class NameReader:
         """Look for the rest of begun hellos in a batch that was counted; `last` is word 6 of its frames' keys."""
         if not self._waiting:
             return
-        newest = int(batch.ts[-1])
-        self._waiting = {key: ts for key, ts in self._waiting.items() if abs(newest - ts) < WAIT_NS}
+        # The names of all the time that the batch spans were read before it.
+        oldest, newest = int(batch.ts[0]) - WAIT_NS, int(batch.ts[-1]) + WAIT_NS
+        self._waiting = {key: ts for key, ts in self._waiting.items() if oldest < ts < newest}
         ports = np.array([port for _, _, port in self._waiting], dtype=np.uint64)
         swapped = (ports & np.uint64(0xFF)) << np.uint64(8) | ports >> np.uint64(8)
         wanted = swapped | _TLS_PORT_IN_KEY << np.uint64(16) | np.uint64(TCP << k.PROTOCOL_SHIFT)

@@ -1,6 +1,5 @@
 """What devices asked the DNS: questions matched with their answers, and the names behind the addresses they use."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -20,8 +19,10 @@ MAX_HOLD_NS = 24 * 3_600 * NANOSECONDS
 
 Transport = Literal["udp", "tcp"]
 
+_ADDRESS_TYPES, _SERVICE_TYPES = frozenset({"A", "AAAA"}), frozenset({"HTTPS", "SVCB"})
 
-class DnsPacket(msgspec.Struct, frozen=True):
+
+class DnsPacket(msgspec.Struct, frozen=True, gc=False):
     """A DNS message as it was seen; `mac`, `client` and `port` are of the device that asks, in a response too.
 
     `ts` is the time of capture as Unix time in ns.
@@ -44,13 +45,7 @@ class DnsExchange(msgspec.Struct, frozen=True):
     event: Dns
 
 
-class _Key(msgspec.Struct, frozen=True):
-    client: str
-    port: int
-    server: str
-    id: int
-    name: str
-    type: str
+_Key = tuple[str, int, str, int, str, str]  # client, its port, server, id, name, type
 
 
 class Exchanges:
@@ -68,7 +63,7 @@ class Exchanges:
         message = packet.message
         if message.name is None or message.type is None:
             return None
-        key = _Key(packet.client, packet.port, packet.server, message.id, message.name, message.type)
+        key = (packet.client, packet.port, packet.server, message.id, message.name, message.type)
         if message.response:
             return _exchange(packet, self._waiting.pop(key, None))
         if key in self._waiting:
@@ -125,22 +120,29 @@ class NameMemory:
 
     def learn_answers(self, mac: str, name: str, answers: tuple[Answer, ...], now: int) -> None:
         """Remember the addresses in a response to `mac` under the name that was asked for, not that of a CNAME."""
-        for address, ttl in _addresses(answers):
-            self.learn(mac, address, name, now, ttl)
+        found = _addresses(answers)
+        if found:
+            self._learn(mac, name, found, now)
 
     def learn(self, mac: str, address: str, name: str, now: int, ttl: int = 0) -> None:
         """Remember one name, as from a TLS hello; `now` in ns, `ttl` in seconds."""
+        self._learn(mac, name, [(address, ttl)], now)
+
+    def _learn(self, mac: str, name: str, addresses: list[tuple[str, int]], now: int) -> None:
+        """`addresses` with the TTL of each in seconds."""
         names = self._devices.pop(mac, {})
-        self._size -= names.pop(address, None) is not None
-        if len(names) >= MAX_NAMES_OF_DEVICE:
-            del names[next(iter(names))]
-            self._size -= 1
-        elif self._size >= MAX_NAMES:
-            self._drop_one()
-        hold = min(max(ttl * NANOSECONDS, MIN_HOLD_NS), MAX_HOLD_NS)
-        names[address] = _Name(name, now + hold)
+        for address, ttl in addresses:
+            if names.pop(address, None) is not None:
+                self._size -= 1
+            if len(names) >= MAX_NAMES_OF_DEVICE:
+                del names[next(iter(names))]
+                self._size -= 1
+            elif self._size >= MAX_NAMES:
+                self._drop_one()
+            hold = min(max(ttl * NANOSECONDS, MIN_HOLD_NS), MAX_HOLD_NS)
+            names[address] = _Name(name, now + hold)
+            self._size += 1
         self._devices[mac] = names
-        self._size += 1
 
     def name_of(self, mac: str, address: str, now: int) -> str | None:
         """The name that `mac` asked for to get `address`; None if it is not known, or was too long ago."""
@@ -168,13 +170,15 @@ class NameMemory:
             del self._devices[mac]
 
 
-def _addresses(answers: tuple[Answer, ...]) -> Iterator[tuple[str, int]]:
+def _addresses(answers: tuple[Answer, ...]) -> list[tuple[str, int]]:
     """The addresses in a response with their TTL in seconds; those in HTTPS records are used as they are (RFC 9460)."""
+    found: list[tuple[str, int]] = []
     for answer in answers:
-        if answer.type in {"A", "AAAA"}:
-            yield answer.text, answer.ttl
-        elif answer.type in {"HTTPS", "SVCB"}:
+        if answer.type in _ADDRESS_TYPES:
+            found.append((answer.text, answer.ttl))
+        elif answer.type in _SERVICE_TYPES:
             for word in answer.text.split(" "):
                 key, _, hints = word.partition("=")
                 if key in {"ipv4hint", "ipv6hint"}:
-                    yield from ((address, answer.ttl) for address in hints.split(",") if address)
+                    found += [(address, answer.ttl) for address in hints.split(",") if address]
+    return found

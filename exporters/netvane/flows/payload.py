@@ -1,15 +1,20 @@
 """What a TCP or UDP packet carries, for those few frames whose content is read."""
 
-from typing import NamedTuple
+import struct
+
+import msgspec
 
 from netvane.flows import keys as k
 from netvane.flows import slowpath
 from netvane.flows.decode import TCP, UDP
 
 _ETHERNET, _TAG = 14, 4
+# What is plain begins with these: version, length, fragment, protocol, addresses, ports.
+_IPV4 = struct.Struct("!BxH2xHxB2x4s4sHH")
+_IPV6 = struct.Struct("!B3xHBx16s16sHH")
 
 
-class Payload(NamedTuple):
+class Payload(msgspec.Struct, frozen=True, gc=False):
     """Addresses as they are in the frame: MACs of 6 bytes, IP addresses of 4 or 16."""
 
     source_mac: bytes
@@ -27,16 +32,15 @@ def payload_of(frame: bytes, wire: int) -> Payload | None:
     kind, at = frame[12:14], _ETHERNET
     if kind == b"\x81\x00":
         kind, at = frame[16:18], _ETHERNET + _TAG
-    if kind == b"\x08\x00" and len(frame) >= at + 28 and frame[at] == 0x45:
-        protocol, transport = frame[at + 9], at + 20
-        end = at + (frame[at + 2] << 8 | frame[at + 3])
-        plain = not (frame[at + 6] & 0x3F or frame[at + 7]) and end <= wire
-        source, destination = frame[at + 12 : at + 16], frame[at + 16 : at + 20]
-    elif kind == b"\x86\xdd" and len(frame) >= at + 48 and frame[at] >> 4 == 6:
-        protocol, transport = frame[at + 6], at + 40
-        end = transport + (frame[at + 4] << 8 | frame[at + 5])
-        plain = transport < end <= wire
-        source, destination = frame[at + 8 : at + 24], frame[at + 24 : at + 40]
+    if kind == b"\x08\x00" and len(frame) >= at + 28:
+        version, length, fragment, protocol, source, destination, *ports = _IPV4.unpack_from(frame, at)
+        transport, end = at + 20, at + length
+        plain = version == 0x45 and not fragment & 0x3FFF and end <= wire
+    elif kind == b"\x86\xdd" and len(frame) >= at + 48:
+        version, length, protocol, source, destination, *ports = _IPV6.unpack_from(frame, at)
+        transport = at + 40
+        end = transport + length
+        plain = version >> 4 == 6 and transport < end <= wire
     else:
         return _slowly(frame, wire)
     if plain and protocol == UDP and end >= transport + 8:
@@ -54,8 +58,8 @@ def payload_of(frame: bytes, wire: int) -> Payload | None:
         protocol,
         source,
         destination,
-        frame[transport] << 8 | frame[transport + 1],
-        frame[transport + 2] << 8 | frame[transport + 3],
+        ports[0],
+        ports[1],
         frame[start:end],
     )
 

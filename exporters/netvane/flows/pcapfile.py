@@ -1,20 +1,19 @@
 """Capture files (pcap and pcapng) as batches, megabytes at a time.
 
-Format of pcap: draft-ietf-opsawg-pcap. Only the chain of record lengths is followed in Python;
-all else is read as columns.
+Format of pcap: draft-ietf-opsawg-pcap.
 """
 
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from netvane.flows import linktype, pcapng
-from netvane.flows.batch import I64, LEAD, TAIL, U8, Batch
+from netvane.flows.batch import LEAD, TAIL, U8, Batch
 from netvane.flows.packetbuffer import CHUNK, MAX_CAPTURED, Buffer, Packets, fields
+from netvane.flows.recordchain import RECORD, follow
 
 _PCAP_MAGIC = {
     b"\xd4\xc3\xb2\xa1": ("<", 1000),
@@ -22,8 +21,7 @@ _PCAP_MAGIC = {
     b"\x4d\x3c\xb2\xa1": ("<", 1),
     b"\xa1\xb2\x3c\x4d": (">", 1),
 }
-_PCAP_HEADER, _RECORD = 24, 16
-_LENGTH = 8  # where a record's header has the captured length
+_PCAP_HEADER = 24
 
 
 class CaptureFileError(Exception):
@@ -78,44 +76,27 @@ class CaptureFile:
         (link,) = struct.unpack_from(order + "I", buffer.bytes, buffer.start + 20)
         link &= 0x03FFFFFF  # above: length of the frame check sequence
         buffer.start += _PCAP_HEADER
-        header = struct.Struct(order + "I")
         while True:
-            offsets = self._records(header)
-            if offsets.size:
-                columns = fields(buffer.array(), offsets - _RECORD, 4, order)
-                damaged = np.flatnonzero(columns[2] > MAX_CAPTURED)
+            records = follow(buffer.array(), buffer.start, buffer.end, order)
+            if records.size:
+                seconds, fraction, captured, wire = fields(buffer.array(), records, 4, order)
+                ts = (seconds * np.uint64(10**9) + fraction * np.uint64(nanoseconds)).astype(np.int64)
+                damaged = np.flatnonzero(captured > MAX_CAPTURED)
+                count = len(records)
+                last = int(records[-1]) + RECORD + int(captured[-1])
                 if damaged.size:
-                    buffer.problem = f"damaged: a packet of {columns[2][damaged[0]]} bytes"
-                    offsets = offsets[: damaged[0]]
-                    columns = [column[: damaged[0]] for column in columns]
-                ts = (columns[0] * np.uint64(10**9) + columns[1] * np.uint64(nanoseconds)).astype(np.int64)
-                yield Packets(offsets, columns[2], columns[3], ts, link)
+                    buffer.problem = f"damaged: a packet of {captured[damaged[0]]} bytes"
+                    count = int(damaged[0])
+                elif last > buffer.end:  # the rest of the last one is yet to be read
+                    count -= 1
+                    last = int(records[-1])
+                buffer.start = last
+                if count:
+                    yield Packets(records[:count] + RECORD, captured[:count], wire[:count], ts[:count], link)
             if buffer.problem or not buffer.fill():
                 break
         if buffer.end > buffer.start and not buffer.problem:
             buffer.problem = "cut short within a packet"
-
-    def _records(self, length: struct.Struct) -> I64:
-        """Where the packets of the records begin that are whole in the buffer, which is moved on behind them."""
-        buffer = self._buffer
-        unpack = length.unpack_from
-        found: list[int] = []
-        append = found.append
-        at = buffer.start + _LENGTH
-        captured = 0
-        # The one loop over all packets: it ends where the header is not whole.
-        with memoryview(buffer.bytes)[: max(buffer.end - _RECORD + _LENGTH + 4, 0)] as lengths, suppress(struct.error):
-            while True:
-                (captured,) = unpack(lengths, at)
-                append(at)
-                at += captured + _RECORD
-        # The last one found may go on behind the end, and a wrong length leads behind it anyway.
-        if found and at - _LENGTH > buffer.end:
-            at = found.pop()
-            if captured > MAX_CAPTURED:
-                buffer.problem = f"damaged: a packet of {captured} bytes"
-        buffer.start = at - _LENGTH
-        return np.array(found, dtype=np.int64) + (_RECORD - _LENGTH)
 
 
 def _reframed(data: U8, packets: Packets) -> Batch:

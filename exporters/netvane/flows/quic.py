@@ -5,7 +5,6 @@ nothing from who looks. The AES for it comes from the `cryptography` package, wh
 finds nothing and all else works.
 """
 
-import hashlib
 import hmac
 import struct
 from collections.abc import Hashable, Iterator
@@ -145,7 +144,7 @@ def _varint(data: bytes, offset: int) -> tuple[int, int]:
 def _client_keys(initial: _Initial) -> _Keys:
     """RFC 9001 sections 5.1 and 5.2."""
     version = initial.version
-    secret = hmac.digest(version.salt, initial.connection_id, hashlib.sha256)
+    secret = hmac.digest(version.salt, initial.connection_id, "sha256")
     client = _expand(secret, b"client in", 32)
     return _Keys(
         _expand(client, version.label + b"key", 16),
@@ -157,7 +156,7 @@ def _client_keys(initial: _Initial) -> _Keys:
 def _expand(secret: bytes, label: bytes, length: int) -> bytes:
     """HKDF-Expand-Label (RFC 8446 section 7.1) with an empty context, for at most 32 bytes."""
     info = struct.pack("!HB", length, 6 + len(label)) + b"tls13 " + label + b"\0\x01"
-    return hmac.digest(secret, info, hashlib.sha256)[:length]
+    return hmac.digest(secret, info, "sha256")[:length]
 
 
 def _decrypt(initial: _Initial, keys: _Keys) -> bytes | None:

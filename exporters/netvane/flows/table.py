@@ -68,12 +68,13 @@ class FlowTable:
         self._scopes = scopes
         self._shift = _U(64 - bits)
         self._mask = places - 1
-        self.hashes = np.zeros(places, dtype=np.uint64)
-        self._pending = np.zeros(places, dtype=np.uint64)
-        self.keys = np.zeros((places, k.WORDS), dtype=np.uint64)
-        self.first = np.zeros(places, dtype=np.int64)
-        self.last = np.zeros(places, dtype=np.int64)
-        self.tcp_flags = np.zeros(places, dtype=np.uint8)
+        # Not np.zeros: the kernel is to find the pages now, and not one by one as flows come.
+        self.hashes = np.full(places, 0, dtype=np.uint64)
+        self._pending = np.full(places, 0, dtype=np.uint64)
+        self.keys = np.full((places, k.WORDS), 0, dtype=np.uint64)
+        self.first = np.full(places, 0, dtype=np.int64)
+        self.last = np.full(places, 0, dtype=np.int64)
+        self.tcp_flags = np.full(places, 0, dtype=np.uint8)
         self.taken = 0
         self.folded_frames = 0  # frames that came while the table was full and had no entry
         self.room = int(places * FULL)

@@ -1,4 +1,4 @@
-"""The detector at work: fed every other second, its findings told, what it learned kept."""
+"""The detector at work: fed every five seconds, its findings told, what it learned kept."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What the rules of netvane.flows.anomalies are given: a tick every other second, from what engine and names saw."""
+"""What the rules of netvane.flows.anomalies are given: a tick every five seconds, from what engine and names saw."""
 
 import numpy as np
 
@@ -75,11 +75,12 @@ def _counts(row: U64) -> dict[str, int]:
 def _addresses(begun: Begun) -> dict[str, list[str]]:
     """Source addresses of the conversations that began, by MAC."""
     found: dict[str, list[str]] = {}
-    for key in begun.keys.tolist():
-        mac, address = source_of(key)
+    words = begun.keys[:, 1], begun.keys[:, 2], begun.keys[:, 3]  # MAC with the type, and the address
+    for second, *address in dict.fromkeys(zip(*(word.tolist() for word in words), strict=True)):
+        mac, text = source_of((0, second, *address))
         known = found.setdefault(mac, [])
-        if len(known) < MAX_ADDRESSES and address not in known:
-            known.append(address)
+        if len(known) < MAX_ADDRESSES:
+            known.append(text)
     return found
 
 

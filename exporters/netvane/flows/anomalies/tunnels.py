@@ -6,6 +6,7 @@ find its master gets no such name from most of them.
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -33,6 +34,7 @@ class _Asked(msgspec.Struct):
     nxdomain: int = 0
 
 
+@lru_cache(maxsize=4096)  # a home asks for the same names again and again
 def entropy(text: str) -> float:
     """Shannon entropy in bits per character."""
     size = len(text)
