@@ -27,7 +27,7 @@ from tests.lab.wait import eventually
 
 ANSIBLE = ROOT / "ansible"
 PROXY_PORT = 3128
-PLAY_SECONDS = 1500.0
+PLAY_SECONDS = 3000.0
 REBOOTS = 133  # systemd-nspawn's exit code when its system wants to start anew
 
 

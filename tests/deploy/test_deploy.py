@@ -108,7 +108,7 @@ def test_mistakes_and_an_unreachable_mirror_are_told_before_anything_is_changed(
             with pytest.raises(PlayError, match=words):
                 target.play("site.yml", **mistake)
         target.run("echo 'Acquire::http::Proxy \"http://127.0.0.1:9\";' >/etc/apt/apt.conf.d/99nowhere")
-        with pytest.raises(PlayError, match=r"Could\s+not\s+connect\s+to\s+127\.0\.0\.1:9"):
+        with pytest.raises(PlayError, match=r"connect\s+to\s+127\.0\.0\.1:9"):
             target.play("site.yml")
         assert everything(target) == before
 

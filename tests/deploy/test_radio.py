@@ -20,7 +20,7 @@ from tests.lab.wait import eventually
 
 pytestmark = [
     pytest.mark.radio,
-    pytest.mark.timeout(3600),
+    pytest.mark.timeout(7200),
     pytest.mark.skipif(virtual.missing() is not None, reason=virtual.missing() or ""),
 ]
 
@@ -75,7 +75,7 @@ def test_gadgets_join_and_reach_the_internet_only(vane: VirtualMachine, tmp_path
     assert lamp.mac in vane.run("cat /var/lib/misc/dnsmasq.leases").stdout
 
     vane.reboot()
-    eventually(lambda: "state=ENABLED" in hostapd(vane), within=120, what="the access point after a reboot")
+    eventually(lambda: f"ssid {SSID}" in air(vane), within=120, what="the access point after a reboot")
     lamp.unpack()
     lamp.associate(SSID, found[1], "wpa3")
     lamp.leave()
@@ -105,5 +105,5 @@ def stations(machine: Target) -> set[str]:
     }
 
 
-def hostapd(machine: Target) -> str:
-    return machine.run(f"hostapd_cli -p /run/netvane-hostapd -i {ACCESS_POINT} status", check=False).stdout
+def air(machine: Target) -> str:
+    return machine.run(f"iw dev {ACCESS_POINT} info", check=False).stdout
