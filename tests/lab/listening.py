@@ -11,6 +11,7 @@ from typing import Any
 from netvane.flows.pcapfile import CaptureFile
 from tests.lab.netns import Namespace
 from tests.lab.rack import Rack
+from tests.lab.wait import eventually
 
 
 @contextmanager
@@ -27,6 +28,8 @@ def cable() -> Iterator[tuple[Namespace, Namespace]]:
 def plug(sender: Namespace, watcher: Namespace) -> None:
     sender.ip(f"link add eth0 type veth peer name ap netns {watcher.name}", "link set eth0 up", "link set lo up")
     watcher.ip("link set ap up", "link set lo up")
+    # The kernel says so up to a second later: net/core/link_watch.c.
+    eventually(lambda: "state UP" in watcher.run("ip link show ap").stdout, what="a carrier")
 
 
 def send(namespace: Namespace, made: Iterable[bytes], interface: str = "eth0") -> None:
