@@ -59,7 +59,7 @@ test-deploy: deploy-packages test-setup ## the Ansible playbooks against booted 
 	@$(NOT_ROOT)
 	@exec $(RUN) -m pytest -m deploy -n 2 --dist worksteal
 
-# The processor is emulated: an hour for each Debian, so it is by hand. SUITE=bookworm: only that one.
+# The processor is emulated: a quarter of an hour for each Debian, so it is by hand. SUITE=bookworm: only that one.
 test-radio: radio-packages test-setup ## the access point on the air of a virtual machine, by hand (root)
 	@$(NOT_ROOT)
 	@exec $(RUN) -m pytest -m radio $(if $(SUITE),-k '$(SUITE)')
