@@ -79,6 +79,7 @@ def test_gadgets_join_and_reach_the_internet_only(vane: VirtualMachine, tmp_path
 
     vane.reboot()
     eventually(lambda: f"ssid {SSID}" in air(vane), within=120, what="the access point after a reboot")
+    assert vane.run("findmnt -n -o FSTYPE /tmp").stdout == "tmpfs\n"  # netvane_tmp_in_memory
     lamp.unpack()
     lamp.associate(SSID, found[1], "wpa3")
     lamp.leave()
