@@ -46,7 +46,7 @@ class Places(NamedTuple):
 
     @property
     def grafana(self) -> Path:
-        """The parts' copy of grafana.ini, provisioning and dashboards, for the same reason as that of `configuration`."""
+        """The parts' copy of grafana.ini, provisioning and dashboards, for the same reason as `configuration`."""
         return self.own / "grafana"
 
     @property
