@@ -45,6 +45,11 @@ class Places(NamedTuple):
         return self.own / "rendered"
 
     @property
+    def grafana(self) -> Path:
+        """The parts' copy of grafana.ini, provisioning and dashboards, for the same reason as `configuration`."""
+        return self.own / "grafana"
+
+    @property
     def grafana_password(self) -> Path:
         """Of the user `admin`; beside Grafana's own directory, where only root can put a file."""
         return self.data / "grafana.password"

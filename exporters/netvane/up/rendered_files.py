@@ -13,7 +13,7 @@ import yaml
 # Names what was written last time, so that only our own files are ever removed: an owner may keep rules of his own
 # beside them.
 MANIFEST = ".rendered"
-_REMOVABLE = re.compile(r"(?:rules|alerts|targets|templates|loki-rules/fake)/\w[\w.-]*")
+_REMOVABLE = re.compile(r"(?:rules|alerts|targets|templates|loki-rules/fake|dashboards)/\w[\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from netvane.common import assets
 from netvane.up.part import Address, Part
 from netvane.up.places import Places
+from netvane.up.rendered_files import File
 from netvane.up.settings import Up
 
 # What Go's garbage collector tries to stay below; on a Pi the two share 300 MB (docs/stack.md).
@@ -65,7 +66,7 @@ def grafana(places: Places, up: Up, loki_url: str | None) -> Part:
     home = Path(program).resolve().parent.parent
     address = Address.parse(up.grafana_listen)
     data = places.data / "grafana"
-    source = assets.path("grafana")
+    source = places.grafana
     return Part(
         name="grafana",
         command=(
@@ -95,6 +96,13 @@ def grafana(places: Places, up: Up, loki_url: str | None) -> Part:
             "GOMEMLIMIT": GRAFANA_MEMORY,
         },
     )
+
+
+def grafana_files() -> list[File]:
+    """What Grafana is configured with, for `places.grafana`."""
+    source = assets.path("grafana")
+    found = [source / "grafana.ini", *source.glob("provisioning/*/*.yml"), *source.glob("dashboards/*.json")]
+    return [File(str(path.relative_to(source)), path.read_text(encoding="utf-8")) for path in sorted(found)]
 
 
 def _url(listen: str) -> str:

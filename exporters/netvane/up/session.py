@@ -16,7 +16,7 @@ from netvane.common.config import ConfigError, Document
 from netvane.common.network import NetworkView
 from netvane.flows import interfaces
 from netvane.flows.settings import FlowsSettings
-from netvane.up import check, places, ports, privileges
+from netvane.up import check, places, ports, privileges, rendered_files, seeing
 from netvane.up.console import NAME_WIDTH, Console
 from netvane.up.jobs import all_jobs
 from netvane.up.part import Part, State
@@ -139,6 +139,7 @@ class Session:
             if document.file is not None:
                 places.write_for_parts(self._places.configuration, document.file.read_bytes(), self._who)
             if grafana is not None:
+                rendered_files.write(self._places.grafana, seeing.grafana_files())
                 places.make_password(self._places.grafana_password, self._who)
                 self._say("grafana", f"log in as admin with the password in {self._places.grafana_password}")
         except OSError as error:
