@@ -237,6 +237,16 @@ def test_an_outage_began_when_those_fell_silent_that_fell_silent_together() -> N
     assert age(Verdict("ok"), evidence) == 0.0
 
 
+def test_those_that_are_asked_seldom_fall_silent_one_after_the_other() -> None:
+    snapshot = [
+        ping("often", "anchor", 4, sent=600, answered=588),
+        ping("seldom", "anchor", 4, sent=600, answered=591),
+        ping("more_seldom", "anchor", 4, sent=600, answered=595),
+    ]
+    evidence = Observations(0).lay_out(snapshot, AROUND_WITHOUT_IPV6, seconds(600))
+    assert age(Verdict("upstream"), evidence) == 12.0
+
+
 # Targets and paths
 
 

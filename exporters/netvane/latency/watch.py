@@ -23,7 +23,7 @@ SUSPICIOUS_MISSES = 2
 WAVERING = 2.0  # seconds without the answer that is owed
 CLOSER_SECONDS = 30.0
 SAMPLE_SECONDS = 10
-TOGETHER_SECONDS = 6.0  # so far apart may the first misses of targets be that fell silent together
+TOGETHER_SECONDS = 6.0  # from one first miss to the next, of targets that fell silent together
 BURST_ROLES = frozenset({"router", "isp", "anchor"})
 
 
@@ -209,13 +209,16 @@ def age(verdict: Verdict, evidence: Evidence) -> float:
     """For how many seconds what the verdict says has been so, by the evidence; 0.0: it has just been seen."""
     match verdict.name:
         case "router" | "isp" | "upstream":
-            silences = [
+            silences = sorted(
                 ping.silent_seconds or 0.0 for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered
-            ]
+            )
             if not silences:
                 return evidence.running_seconds
             # One that has been dead for days has nothing to do with this: it began when the rest fell silent.
-            return max(silence for silence in silences if silence <= min(silences) + TOGETHER_SECONDS)
+            began = silences[0]
+            for silence in silences:
+                began = silence if silence - began <= TOGETHER_SECONDS else began
+            return began
         case "dns":
             return max((resolver.failing_seconds or 0.0 for resolver in evidence.resolvers), default=0.0)
         case "web":
