@@ -10,6 +10,7 @@ from typing import Any
 
 from netvane.common import control
 from tests.lab.exporters import RunningExporter, running_exporter
+from tests.lab.listening import send
 from tests.lab.netns import Namespace
 from tests.lab.raw import running_raw
 
@@ -82,10 +83,4 @@ def arp_frame(
 
 
 def send_frames(namespace: Namespace, *frames: bytes, interface: str = "eth0") -> None:
-    def send() -> None:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
-            channel.bind((interface, 0))
-            for frame in frames:
-                channel.send(frame)
-
-    namespace.call(send)
+    send(namespace, frames, interface)
