@@ -23,6 +23,7 @@ _TPACKET_V2 = 1
 _HEADER = 32  # struct tpacket2_hdr, aligned: where the frame begins
 _SEND_REQUEST = 1
 _PORTION = 256  # frames that are handed over at a time
+_LATE_SECONDS = 0.005  # what was missed for longer is not made up for: that would be a burst
 
 
 def main(interface: str, path: Path, rate: float, seconds: float) -> int:
@@ -55,12 +56,13 @@ def _fill(ring: mmap.mmap, path: Path) -> None:
 
 def _send(out: socket.socket, ring: mmap.mmap, rate: float, seconds: float) -> int:
     status = np.frombuffer(ring, dtype=np.uint32).reshape(SLOTS, SLOT // 4)[:, 0]
-    start = time.monotonic()
+    start = due = time.monotonic()
     sent = 0
-    while (now := time.monotonic() - start) < seconds:
-        if sent > now * rate:
+    while (now := time.monotonic()) - start < seconds:
+        if now < due:
             time.sleep(0.0005)
             continue
+        due = max(due, now - _LATE_SECONDS) + _PORTION / rate
         first = sent % SLOTS
         status[first : first + _PORTION] = _SEND_REQUEST
         out.send(b"")  # waits until all of them are sent

@@ -12,11 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from netvane.up.parts import PYTHON_ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parents[2]
-# What `python -m netvane…` and `python -m tests.lab…` need in a child.
-PYTHON_ENV = {"PYTHONPATH": f"{ROOT / 'exporters'}:{ROOT}"}
+# What `python -m netvane…` and `python -m tests.lab…` need in a child, and what Netvane is run with everywhere.
+PYTHON_ENV = {"PYTHONPATH": f"{ROOT / 'exporters'}:{ROOT}", **PYTHON_ENVIRONMENT}
 # The beginning of a command line, for whoever cannot hand a child its environment too.
-NETVANE = ("env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", sys.executable, "-m", "netvane.cli")
+NETVANE = ("env", *(f"{name}={value}" for name, value in PYTHON_ENV.items()), sys.executable, "-m", "netvane.cli")
 
 
 class CommandError(RuntimeError):

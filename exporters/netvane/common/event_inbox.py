@@ -73,19 +73,27 @@ class Inbox:
         self._due: int | None = None
         self._closed = False
 
-    def put(self, item: Pending) -> bool:
-        """Whether there was room. Precious events are due at once and find room where bulk ones no longer do."""
-        bulk = item.kind in BULK
-        size = item.size
+    def put(self, items: list[Pending], waited: float = 0.0) -> list[Pending]:
+        """Take `items`, which `waited` (seconds) before they came here; returns those that found no room.
+
+        Precious events are due at once and find room where bulk ones no longer do.
+        """
+        refused = []
+        wait = self._limits.batch_seconds - waited
         with self._changed:
-            if self._closed or self._bytes + size > self._limits.pending_bytes * (1 if bulk else 2):
-                self.dropped[item.kind] += 1
-                return False
-            self._events.append(item)
-            self._bytes += size
-            wait = self._limits.batch_seconds if bulk and self._bytes < self._limits.batch_bytes else 0
-            self._due_in(wait)
-            return True
+            for item in items:
+                bulk, size = item.kind in BULK, item.size
+                if self._closed or self._bytes + size > self._limits.pending_bytes * (1 if bulk else 2):
+                    self.dropped[item.kind] += 1
+                    refused.append(item)
+                    continue
+                self._events.append(item)
+                self._bytes += size
+                if not bulk or self._bytes >= self._limits.batch_bytes:
+                    wait = 0.0
+            if len(refused) < len(items):
+                self._due_in(max(wait, 0.0))
+        return refused
 
     def put_cursor(self, move: CursorMove) -> None:
         """Only the newest counts; one that was still waiting is answered with False."""

@@ -10,7 +10,7 @@ memory within its bound.
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -19,13 +19,16 @@ import msgspec
 from netvane.common import event_file
 from netvane.common.clock import NANOSECONDS, Clock
 from netvane.common.event_inbox import CursorMove, Inbox, Limits, Pending, uncancellable_future
-from netvane.common.event_schema import MAX_BODY_BYTES, Encoder, Event, kind_of
+from netvane.common.event_schema import MAX_BODY_BYTES, Encoder, Event, Kind, kind_of
 from netvane.common.event_search import Query, search
 from netvane.common.event_writer import Writer
 from netvane.common.log import get_logger
 from netvane.common.sqlite_file import OwnerLock, StoreError
 
 log = get_logger("events")
+
+# An event, the MAC and the name of its device, and when it happened (Unix ns; None: now).
+Entry = tuple[Event, str | None, str | None, int | None]
 
 
 def event_file_of(data_dir: Path, exporter: str) -> Path:
@@ -90,14 +93,23 @@ class EventStore:
         self, event: Event, *, mac: str | None = None, device_name: str | None = None, ts: int | None = None
     ) -> None:
         """Store `event`, which happened at `ts` (Unix ns; now if not given). Never waits, never raises."""
-        self._take(event, mac, device_name, ts, None)
+        self.append_all([(event, mac, device_name, ts)])
+
+    def append_all(self, entries: Iterable[Entry], *, waited: float = 0.0) -> None:
+        """The same for many at once, which `waited` (seconds) elsewhere: they wait that much less here."""
+        pending = [self._pending(*entry, None) for entry in entries]
+        self._put([item for item in pending if item is not None], waited)
 
     def append_confirmed(
         self, event: Event, *, mac: str | None = None, device_name: str | None = None, ts: int | None = None
     ) -> Future[bool]:
         """The same; the future is True once the event is on the disk, False where it was refused or dropped."""
         confirmation = uncancellable_future()
-        self._take(event, mac, device_name, ts, confirmation)
+        item = self._pending(event, mac, device_name, ts, confirmation)
+        if item is None:
+            confirmation.set_result(False)
+        else:
+            self._put([item], 0.0)
         return confirmation
 
     def search(self, query: Query) -> Iterator[str]:
@@ -169,25 +181,28 @@ class EventStore:
         if not self._writer.join(timeout_seconds):
             log.error("event store did not close in time", pending=self._inbox.load()[0])
 
-    def _take(
+    def _pending(
         self, event: Event, mac: str | None, device_name: str | None, ts: int | None, confirmation: Future[bool] | None
-    ) -> None:
+    ) -> Pending | None:
+        """None where it is refused."""
         kind = kind_of(event)
         when = self._clock.wall_ns() if ts is None else ts
         mac = mac and mac.lower()
-        refused, detail = "", ""
-        body = b""
         try:
             body = self._encoder.encode(event, when, mac, device_name)
         except (ValueError, TypeError) as error:
-            refused, detail = "invalid", str(error)
+            self._refuse(kind, "invalid", str(error))
+            return None
         if len(body) > MAX_BODY_BYTES:
-            refused, detail = "too_large", f"{len(body)} bytes"
-        item = Pending(kind, (when, kind, mac, device_name, body.decode()), confirmation)
-        if refused:
-            with self._counting:
-                self._refused[refused] += 1
-            log.warning("event refused", event=kind, reason=refused, detail=detail)
-            item.resolve(stored=False)
-        elif not self._inbox.put(item):
+            self._refuse(kind, "too_large", f"{len(body)} bytes")
+            return None
+        return Pending(kind, (when, kind, mac, device_name, body.decode()), confirmation)
+
+    def _refuse(self, kind: Kind, reason: str, detail: str) -> None:
+        with self._counting:
+            self._refused[reason] += 1
+        log.warning("event refused", event=kind, reason=reason, detail=detail)
+
+    def _put(self, items: list[Pending], waited: float) -> None:
+        for item in self._inbox.put(items, waited):
             item.resolve(stored=False)

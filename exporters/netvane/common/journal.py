@@ -13,7 +13,7 @@ from netvane.common.control import ControlError, ControlServer, Handler, events_
 from netvane.common.event_inbox import Limits
 from netvane.common.event_schema import Event, Kind
 from netvane.common.event_search import Query
-from netvane.common.events import EventStore, event_file_of
+from netvane.common.events import Entry, EventStore, event_file_of
 from netvane.common.loki import Shipper, shipper_for
 from netvane.common.loki_http import LokiHttp
 from netvane.common.metrics import Metric
@@ -82,6 +82,11 @@ class Journal:
         """Store `event`, which happened at `ts` (Unix ns; now if not given); never waits, never raises."""
         if self._store is not None:
             self._store.append(event, mac=mac, device_name=device_name, ts=ts)
+
+    def append_all(self, entries: Iterable[Entry], *, waited: float) -> None:
+        """The same for many at once, which `waited` (seconds) elsewhere; they wait that much less here."""
+        if self._store is not None:
+            self._store.append_all(entries, waited=waited)
 
     async def append_confirmed(self, event: Event, *, mac: str | None = None, device_name: str | None = None) -> bool:
         """Store `event` as of now; True once it is on the disk, False where it could not be stored."""

@@ -1,8 +1,8 @@
 """The working loop: drains the rings into the engine, and tells what flows and names there were.
 
-It sleeps on a timer, because waiting for the socket would wake it for every packet. While little happens it drains
-every two seconds, because a small batch costs nearly as much as a large one, and only looks at one slot of each ring in
-between; as one fills it drains more often, down to 20 ms.
+It sleeps on a timer, because waiting for the socket would wake it for every packet. Caches are cold after a sleep, so
+that a small batch costs nearly as much as a large one: it drains every four seconds, or as soon as a ring is half full,
+and only looks at a slot or two in between, every 100 ms down to every 20 ms while packets come fast.
 
 Names are read one packet at a time, so that their number is limited: what comes beyond that stays in its small ring
 until that is full, and the kernel counts the rest as dropped. Counting goes on.
@@ -19,41 +19,44 @@ from netvane.common.clock import Clock
 from netvane.flows import evidence
 from netvane.flows.engine import Engine
 from netvane.flows.evidence import Packet
+from netvane.flows.exchanges import DnsExchange
 from netvane.flows.flowrecords import FlowRecord
 from netvane.flows.namefilter import PROGRAM, SNAPLEN
 from netvane.flows.nameport import NameReader
-from netvane.flows.names import DnsExchange
 from netvane.flows.ring import BLOCK_BYTES, Counts, Ring
 
 BATCH_SLOTS = 8192
-NAME_RING_BYTES = 2 * BLOCK_BYTES
-DRAIN_SECONDS = 2.0
-LOOK_SECONDS = 0.1
-SHORTEST_SECONDS = 0.02
-LOOK_PART = 8  # more than 1/8 of a ring used: drain at once, and sleep less
-LOOK_PART_NAMES = 2
+NAME_RING_BYTES = 3 * BLOCK_BYTES
+DRAIN_SECONDS = 4.0
+# A ring must have room for what the fastest home brings while this program sleeps.
+FASTEST = 500_000  # packets a second
+LONGEST_SECONDS, SHORTEST_SECONDS = 0.1, 0.02
+STEPS = (1 / 4, 3 / 8, 1 / 2, 5 / 8)  # of a ring: how much of it is used is known in these steps; above it is drained
+HASTY_RATE, HASTY_USE = 1.5, 1 / 8  # while it fills that often in a second, it is drained above that share
+FRAMES_FIRST_USE = 3 / 4  # there is no time to read names before
+NAMES_USE = 3 / 4
 NAMES_A_SECOND = 2_000  # a home of 50 devices has some 20
-INTERFACE_SECONDS = 1.0
+TICK_SECONDS = 4.0
 EXPIRE_SECONDS = 20.0
 STOP_SECONDS = 3.0
-FLOWS_AT_ONCE = 200
+FLOWS_AT_ONCE = 500
 MAX_FLOWS_WAITING = 5_000
 
 
 class Listener(Protocol):
     """Who is told what was seen; called in the capture's thread, and must not wait."""
 
-    def exchanges(self, found: list[DnsExchange]) -> None:
-        """DNS exchanges that ended."""
+    def exchanges(self, found: list[DnsExchange], waited: float) -> None:
+        """DNS exchanges that ended, and for how many seconds the first of them may have waited here."""
 
     def flows(self, records: list[FlowRecord]) -> None:
         """Flows that ended or are long."""
 
     def interface(self, port: "Port", reason: str | None) -> None:
-        """Every other second: an interface cannot be listened to, and why; None: it can."""
+        """Every few seconds: an interface cannot be listened to, and why; None: it can."""
 
     def ticked(self, now: int) -> None:
-        """Every other second, Unix ns: the loop is alive."""
+        """Every few seconds, Unix ns: the loop is alive."""
 
 
 @dataclass(slots=True)
@@ -69,24 +72,38 @@ class Port:
     opened: int = 0
     highest_use: float = 0.0  # of the ring, since whoever shows it last looked
     last_frame_ns: int = 0
+    drained: float = 0.0  # when it was, in monotonic seconds
     names_allowed: float = 0.0  # how many may be read
-    names_read: float = 0.0  # when the last were, in monotonic seconds
 
-    @property
-    def pressed(self) -> bool:
-        """A ring must be drained at once. Names that have to wait do not press."""
+    def pause(self, now: float) -> float:
+        """For how many seconds it may be left alone; 0: it must be drained. Names that have to wait do not press."""
         ring, names = self.ring, self.names
         if ring is None or names is None:
-            return False
-        few = names.slots // LOOK_PART_NAMES
-        return ring.is_used(ring.slots // LOOK_PART) or (self.names_allowed >= few and names.is_used(few))
+            return LONGEST_SECONDS
+        few = int(names.slots * NAMES_USE)
+        if self.names_allowed >= few and names.is_used(few):
+            return 0.0
+        hasty = HASTY_RATE * (now - self.drained)
+        if hasty < STEPS[-1] and ring.is_used(int(hasty * ring.slots)):
+            return 0.0 if ring.is_used(int(HASTY_USE * ring.slots)) else SHORTEST_SECONDS
+        for used in STEPS:
+            if not ring.is_used(int(used * ring.slots)):
+                return min(max((1 - used) * ring.slots / FASTEST, SHORTEST_SECONDS), LONGEST_SECONDS)
+        return 0.0
 
-    def allow_names(self, now: float) -> int:
-        """How many names may be read now; as many as the ring holds at once after a quiet time."""
-        most = self.names.slots if self.names is not None else 0
-        self.names_allowed = min(self.names_allowed + (now - self.names_read) * NAMES_A_SECOND, most)
-        self.names_read = now
-        return int(self.names_allowed)
+    def measure(self, now: float) -> tuple[int, int]:
+        """How many frames wait, and how many names that may be read now: after a quiet time as many as there are."""
+        ring, names = self.ring, self.names
+        if ring is None or names is None:
+            return 0, 0
+        waiting = ring.ready()
+        seconds, self.drained = now - self.drained, now
+        self.highest_use = max(self.highest_use, waiting / ring.slots)
+        # Behind the frames: whatever belongs to one of those is among the names.
+        self.names_allowed = min(self.names_allowed + seconds * NAMES_A_SECOND, names.slots)
+        readable = min(names.ready(), int(self.names_allowed))
+        self.names_allowed -= readable
+        return waiting, readable
 
 
 class Capture:
@@ -135,13 +152,16 @@ class Capture:
         for port in self.ports:
             self._drain(port)
 
-    def recent(self, mac: str, since: int) -> list[Packet]:
-        """The latest packets from and to a device that the rings still have; for whoever holds the lock."""
-        found: list[Packet] = []
+    def recent(self, macs: set[str], since: int) -> dict[str, list[Packet]]:
+        """The latest packets from and to devices that the rings still have; for whoever holds the lock."""
+        found: dict[str, list[Packet]] = {mac: [] for mac in macs}
         for port in self.ports:
             if port.ring is not None:
-                found += evidence.of_device(port.ring.recent(since), mac, since, evidence.MAX_PACKETS)
-        return sorted(found)[-evidence.MAX_PACKETS :]
+                for mac, packets in evidence.of_devices(
+                    port.ring.recent(since), macs, since, evidence.MAX_PACKETS
+                ).items():
+                    found[mac] += packets
+        return {mac: sorted(packets)[-evidence.MAX_PACKETS :] for mac, packets in found.items()}
 
     @property
     def failure(self) -> BaseException | None:
@@ -155,21 +175,20 @@ class Capture:
             self._failure = error
 
     def _loop(self) -> None:
-        pause = LOOK_SECONDS
-        now = time.monotonic()
-        drained = checked = expired = now
+        pause = LONGEST_SECONDS
+        drained = ticked = expired = time.monotonic()
         while not self._stopping.is_set():
             time.sleep(pause)
             now = time.monotonic()
-            pressed = any(port.pressed for port in self.ports)
-            pause = SHORTEST_SECONDS if pressed else LOOK_SECONDS
-            if not pressed and now - drained < DRAIN_SECONDS - LOOK_SECONDS / 2:
+            pause = min(port.pause(now) for port in self.ports)
+            if pause and now - drained < DRAIN_SECONDS - LONGEST_SECONDS / 2:
                 continue
             drained = now
+            pause = LONGEST_SECONDS if pause else SHORTEST_SECONDS
             with self.lock:
                 self.catch_up()
-                if now - checked >= INTERFACE_SECONDS:
-                    checked = now
+                if now - ticked >= TICK_SECONDS - LONGEST_SECONDS / 2:
+                    ticked = now
                     self._check_interfaces()
                     wall = self._clock.wall_ns()
                     self._tell(self.names.expire(wall))
@@ -185,18 +204,22 @@ class Capture:
         ring, names = port.ring, port.names
         if ring is None or names is None:
             return
-        waiting = ring.ready()
-        # Names are read after what is counted was measured off: the rest of a hello never comes before its beginning.
-        for_names = min(names.ready(), port.allow_names(time.monotonic()))
-        port.names_allowed -= for_names
-        while for_names > 0:
-            batch = names.take(for_names)
-            self._tell(self.names.read(batch))
-            for_names -= len(batch)
-            names.release(batch)
-        port.highest_use = max(port.highest_use, waiting / ring.slots)
+        before = port.drained
+        waiting, readable = port.measure(time.monotonic())
         if waiting:
             port.last_frame_ns = self._clock.wall_ns()
+        # Names come first, so that the rest of a hello never comes before its beginning.
+        if waiting > FRAMES_FIRST_USE * ring.slots:
+            self._count(ring, waiting)
+            waiting = 0
+        while readable > 0:
+            batch = names.take(readable)
+            self._tell(self.names.read(batch), waited=port.drained - before)
+            readable -= len(batch)
+            names.release(batch)
+        self._count(ring, waiting)
+
+    def _count(self, ring: Ring, waiting: int) -> None:
         while waiting > 0:
             batch = ring.take(min(waiting, BATCH_SLOTS))
             processed = self.engine.process(batch)
@@ -214,9 +237,9 @@ class Capture:
         if self._records:
             self._listener.flows([self._records.popleft() for _ in range(min(count, len(self._records)))])
 
-    def _tell(self, exchanges: list[DnsExchange]) -> None:
+    def _tell(self, exchanges: list[DnsExchange], waited: float = 0.0) -> None:
         if exchanges:
-            self._listener.exchanges(exchanges)
+            self._listener.exchanges(exchanges, waited)
 
     def _check_interfaces(self) -> None:
         for port in self.ports:

@@ -1,10 +1,13 @@
 """Packet classes of table entries, by ethertype, protocol and port. They overlap: a DNS query is `udp` and `dns`."""
 
 import numpy as np
+import numpy.typing as npt
 
 from netvane.flows import keys as k
 from netvane.flows.batch import U64
 from netvane.flows.classnames import CLASSES
+
+U32 = npt.NDArray[np.uint32]
 
 BIT = {name: np.uint64(1 << number) for number, name in enumerate(CLASSES)}
 
@@ -24,11 +27,11 @@ _UDP_PORTS = {
 }
 
 
-def _port_table(ports: dict[int, str]) -> U64:
+def _port_table(ports: dict[int, str]) -> U32:
     """Class bits by port, indexed by the port as a little-endian machine reads it."""
-    table = np.zeros(65536, dtype=np.uint64)
+    table = np.zeros(65536, dtype=np.uint32)
     for port, name in ports.items():
-        table[(port & 0xFF) << 8 | port >> 8] |= BIT[name]
+        table[(port & 0xFF) << 8 | port >> 8] = BIT[name]
     return table
 
 

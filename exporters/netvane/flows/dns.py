@@ -20,6 +20,7 @@ import msgspec
 MAX_ANSWERS = 256
 MAX_TEXT = 255  # characters of one answer
 MAX_NAME_BYTES = 255  # RFC 1035 section 2.3.4, on the wire
+HEADER_BYTES = 12
 
 TYPES = {int(number): dns.rdatatype.to_text(number) for number in dns.rdatatype.RdataType}
 RCODES = [dns.rcode.to_text(dns.rcode.Rcode.make(number)) for number in range(16)]
@@ -65,7 +66,7 @@ class DnsMessage(msgspec.Struct, frozen=True, gc=False):
 
 def decode(message: bytes) -> DnsMessage:
     """Decode one message as it is in a UDP datagram; raises DnsError."""
-    if len(message) < 12:
+    if len(message) < HEADER_BYTES:
         raise DnsError("shorter than a DNS header")
     identifier, flags, questions, records, _, _ = _HEADER.unpack_from(message)
     response = flags >= _RESPONSE
@@ -85,6 +86,11 @@ def decode(message: bytes) -> DnsMessage:
     return DnsMessage(
         identifier, response, RCODES[flags & 15] if response else None, name, type_text, number, tuple(answers), whole
     )
+
+
+def is_query(message: bytes) -> bool:
+    """Whether it has the header of a query."""
+    return len(message) >= HEADER_BYTES and message[2] < _RESPONSE >> 8
 
 
 def tcp_messages(segment: bytes) -> Iterator[bytes]:

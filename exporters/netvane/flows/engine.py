@@ -61,7 +61,7 @@ MAX_BEGUN = 2_000
 
 # glibc gives memory that is freed back to the kernel, and asks for it anew, unless it has seen one block as large as
 # this come and go (mallopt(3), M_MMAP_THRESHOLD): the columns of every batch would be page faults.
-_LARGEST_COLUMN = 4 << 20
+_LARGEST_COLUMN = 1 << 20
 
 
 class Engine:

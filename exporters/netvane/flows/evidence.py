@@ -26,14 +26,23 @@ def packets_of(files: list[Path], mac: str, since: int) -> Iterator[Packet]:
         yield from of_device(batch, mac, since)
 
 
-def of_device(batch: Batch, mac: str, since: int, limit: int | None = None) -> Iterator[Packet]:
-    """The packets from and to `mac` since then; the latest `limit` of them."""
-    wanted = int.from_bytes(bytes.fromhex(mac.replace(":", "")), "little")
+def of_device(batch: Batch, mac: str, since: int) -> Iterator[Packet]:
+    """The packets from and to `mac` since then."""
+    yield from of_devices(batch, [mac], since, len(batch))[mac]
+
+
+def of_devices(batch: Batch, macs: Iterable[str], since: int, limit: int) -> dict[str, list[Packet]]:
+    """The packets from and to each of `macs` since then; the latest `limit` of each."""
     destination, source = batch.addresses()
-    device = (destination >> np.uint64(16) == wanted) | (source & np.uint64(0xFFFFFFFFFFFF) == wanted)
-    rows = np.flatnonzero(device & (batch.ts >= since) & (batch.captured >= 12))
-    rows = rows if limit is None else rows[-limit:]
-    yield from zip(batch.ts[rows].tolist(), batch.wire[rows].tolist(), batch.frames_at(rows), strict=True)
+    destination >>= np.uint64(16)
+    source &= np.uint64(0xFFFFFFFFFFFF)
+    recent = (batch.ts >= since) & (batch.captured >= 12)
+    found: dict[str, list[Packet]] = {}
+    for mac in macs:
+        wanted = int.from_bytes(bytes.fromhex(mac.replace(":", "")), "little")
+        rows = np.flatnonzero(((destination == wanted) | (source == wanted)) & recent)[-limit:]
+        found[mac] = list(zip(batch.ts[rows].tolist(), batch.wire[rows].tolist(), batch.frames_at(rows), strict=True))
+    return found
 
 
 def write(path: Path, packets: Iterable[Packet], *, snaplen: int) -> int:

@@ -19,9 +19,9 @@ from netvane.flows.capture import Capture, Port
 from netvane.flows.captureevents import CaptureStory, Sight
 from netvane.flows.country import country_of
 from netvane.flows.engine import Engine
+from netvane.flows.exchanges import DnsExchange
 from netvane.flows.flowevents import event_of
 from netvane.flows.flowrecords import FlowRecord
-from netvane.flows.names import DnsExchange
 from netvane.flows.settings import FlowsSettings
 from netvane.flows.unusual import Unusual
 from netvane.flows.watch import Ticker
@@ -96,18 +96,19 @@ class FlowsExporter:
         assert unusual is not None  # noqa: S101 - asked after start
         return {"traffic": self._collect, "anomalies": unusual.collect, "events": self._journal.collect}
 
-    def exchanges(self, found: list[DnsExchange]) -> None:
-        for exchange in found:
-            self._append(exchange.event, exchange.mac, exchange.ts)
+    def exchanges(self, found: list[DnsExchange], waited: float) -> None:
+        names = self._devices.names
+        entries = [(each.event, each.mac, names.get(each.mac), each.ts) for each in found]
+        self._journal.append_all(entries, waited=waited)
         self._ticker.exchanges(found)
 
     def flows(self, records: list[FlowRecord]) -> None:
         capture, unusual = self._capture, self._unusual
         if capture is None or unusual is None:
             return
-        for record in records:
-            mac, event = event_of(record, capture.names.memory.name_of, country_of, unusual.series.classify)
-            self._append(event, mac, record.last)
+        name_of, names = capture.names.memory.name_of, self._devices.names
+        told = [(record, *event_of(record, name_of, country_of, unusual.series.classify)) for record in records]
+        self._journal.append_all([(event, mac, names.get(mac), record.last) for record, mac, event in told], waited=0.0)
 
     def interface(self, port: Port, reason: str | None) -> None:
         self._service.set_degraded(f"capture {port.name}", reason)

@@ -5,7 +5,6 @@ among the frames that are counted, of which the first 400 bytes are there.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -14,9 +13,10 @@ from netvane.flows import dns
 from netvane.flows import keys as k
 from netvane.flows.batch import U64, Batch
 from netvane.flows.decode import TCP, UDP
-from netvane.flows.dns import address_text
-from netvane.flows.names import DnsExchange, DnsPacket, Exchanges, NameMemory
-from netvane.flows.payload import Payload, payload_of
+from netvane.flows.dns import DnsMessage, address_text
+from netvane.flows.exchanges import DnsExchange, DnsPacket, Exchanges, exchange_of
+from netvane.flows.names import NameMemory
+from netvane.flows.payload import Payload, mac_text, payload_of
 from netvane.flows.quic import Initials
 from netvane.flows.tls import Hello, Hellos, TlsError
 
@@ -56,7 +56,7 @@ class NameReader:
             payload = payload_of(frame, wire)
             if payload is None or not payload.data:
                 continue
-            if DNS_PORT in {payload.source_port, payload.destination_port}:
+            if DNS_PORT in (payload.source_port, payload.destination_port):
                 self._dns(payload, ts, found)
             else:
                 self._hello(frame, payload, ts)
@@ -84,34 +84,42 @@ class NameReader:
                 self._hello(frame, payload, ts)
 
     def expire(self, now: int) -> list[DnsExchange]:
-        """The questions that stayed without an answer; for a call a second or so."""
-        return self._exchanges.expire(now)
+        """The questions that stayed without an answer; for a call every few seconds."""
+        found: list[DnsExchange] = []
+        for query in self._exchanges.expire(now):
+            self._unanswered(query, found)
+        return found
 
     def _dns(self, payload: Payload, ts: int, found: list[DnsExchange]) -> None:
-        is_udp = payload.protocol == UDP
-        for raw in (payload.data,) if is_udp else dns.tcp_messages(payload.data):
+        for raw in (payload.data,) if payload.protocol == UDP else dns.tcp_messages(payload.data):
             self.counts.messages += 1
-            try:
-                message = dns.decode(raw)
-            except dns.DnsError:
-                self.counts.undecodable += 1
+            packet = DnsPacket(ts, payload, raw)
+            if dns.is_query(raw):
+                pushed_out = self._exchanges.ask(packet)
+                if pushed_out is not None:
+                    self._unanswered(pushed_out, found)
                 continue
-            back = message.response
-            mac = mac_text(payload.destination_mac if back else payload.source_mac)
-            packet = DnsPacket(
-                ts,
-                mac,
-                address_text(payload.destination if back else payload.source),
-                payload.destination_port if back else payload.source_port,
-                address_text(payload.source if back else payload.destination),
-                "udp" if is_udp else "tcp",
-                message,
-            )
-            exchange = self._exchanges.feed(packet)
+            message = self._decode(raw)
+            if message is None:
+                continue
+            exchange = exchange_of(message, self._exchanges.answer(packet), packet)
             if exchange is not None:
                 found.append(exchange)
-            if back and message.name and message.answers:
-                self.memory.learn_answers(mac, message.name, message.answers, ts)
+                if message.answers:
+                    self.memory.learn_answers(exchange.mac, exchange.event.qname, message.answers, ts)
+
+    def _unanswered(self, query: DnsPacket, found: list[DnsExchange]) -> None:
+        message = self._decode(query.message)
+        exchange = None if message is None else exchange_of(message, query, None)
+        if exchange is not None:
+            found.append(exchange)
+
+    def _decode(self, raw: bytes) -> DnsMessage | None:
+        try:
+            return dns.decode(raw)
+        except dns.DnsError:
+            self.counts.undecodable += 1
+            return None
 
     def _hello(self, frame: bytes, payload: Payload, ts: int) -> None:
         connection = _connection(payload)
@@ -145,8 +153,3 @@ def _sequence(frame: bytes) -> int:
     at = 18 if frame[12:14] == b"\x81\x00" else 14
     at += (frame[at] & 15) * 4 if frame[at] >> 4 == 4 else 40
     return int.from_bytes(frame[at + 4 : at + 8])
-
-
-@lru_cache(maxsize=4096)
-def mac_text(mac: bytes) -> str:
-    return mac.hex(":")

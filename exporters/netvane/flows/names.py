@@ -1,109 +1,18 @@
-"""What devices asked the DNS: questions matched with their answers, and the names behind the addresses they use."""
-
-from typing import Literal
-
-import msgspec
+"""The names behind the addresses that devices use."""
 
 from netvane.common.clock import NANOSECONDS
-from netvane.common.event_schema import Dns
-from netvane.flows.dns import Answer, DnsMessage
-
-MAX_WAITING = 4096
-TIMEOUT_NS = 5 * NANOSECONDS  # resolvers give up by then (resolv.conf(5): 5 s)
+from netvane.flows.dns import Answer
 
 MAX_NAMES = 16_384
 MAX_NAMES_OF_DEVICE = 1_024
 # Programs keep an address long after its TTL, which is a minute where a load balancer answers.
-MIN_HOLD_NS = 3_600 * NANOSECONDS
-MAX_HOLD_NS = 24 * 3_600 * NANOSECONDS
-
-Transport = Literal["udp", "tcp"]
+MIN_HOLD_SECONDS = 3_600
+MAX_HOLD_SECONDS = 24 * 3_600
 
 _ADDRESS_TYPES, _SERVICE_TYPES = frozenset({"A", "AAAA"}), frozenset({"HTTPS", "SVCB"})
 
 
-class DnsPacket(msgspec.Struct, frozen=True, gc=False):
-    """A DNS message as it was seen; `mac`, `client` and `port` are of the device that asks, in a response too.
-
-    `ts` is the time of capture as Unix time in ns.
-    """
-
-    ts: int
-    mac: str
-    client: str
-    port: int
-    server: str
-    transport: Transport
-    message: DnsMessage
-
-
-class DnsExchange(msgspec.Struct, frozen=True):
-    """A question of a device, with its answer if there was one: what becomes an event. `ts` is that of the question."""
-
-    ts: int
-    mac: str
-    event: Dns
-
-
-_Key = tuple[str, int, str, int, str, str]  # client, its port, server, id, name, type
-
-
-class Exchanges:
-    """Matches responses with queries, and gives up on queries that stay without.
-
-    A query sent again (same id, same port) is the same question: its latency counts from the first. A response whose
-    query was not seen is an exchange without a latency. At most MAX_WAITING queries wait; the oldest goes first.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: dict[_Key, DnsPacket] = {}
-
-    def feed(self, packet: DnsPacket) -> DnsExchange | None:
-        """Take one message; gives the exchange that it ends, or that it pushes out. Nothing has no question."""
-        message = packet.message
-        if message.name is None or message.type is None:
-            return None
-        key = (packet.client, packet.port, packet.server, message.id, message.name, message.type)
-        if message.response:
-            return _exchange(packet, self._waiting.pop(key, None))
-        if key in self._waiting:
-            return None
-        pushed_out = None
-        if len(self._waiting) >= MAX_WAITING:
-            pushed_out = _exchange(None, self._waiting.pop(next(iter(self._waiting))))
-        self._waiting[key] = packet
-        return pushed_out
-
-    def expire(self, now: int) -> list[DnsExchange]:
-        """The questions that stayed without an answer, once each; `now` is Unix time in ns."""
-        # Whoever sets the clock back must not make questions wait for ever.
-        late = [key for key, query in self._waiting.items() if abs(now - query.ts) > TIMEOUT_NS]
-        return [_exchange(None, self._waiting.pop(key)) for key in late]
-
-
-def _exchange(response: DnsPacket | None, query: DnsPacket | None) -> DnsExchange:
-    packet = query or response
-    if packet is None:
-        raise ValueError("neither a query nor a response")
-    latency = None
-    if query is not None and response is not None and response.ts >= query.ts:
-        latency = (response.ts - query.ts) / NANOSECONDS
-    event = Dns(
-        qname=packet.message.name or "",
-        qtype=packet.message.type or "",
-        rcode=response.message.rcode if response else None,
-        answers=tuple(answer.text for answer in response.message.answers) if response else (),
-        latency_seconds=latency,
-        address=packet.client,
-        server_address=packet.server,
-        transport=packet.transport,
-    )
-    return DnsExchange(packet.ts, packet.mac, event)
-
-
-class _Name(msgspec.Struct, frozen=True, gc=False):
-    name: str
-    expires: int
+_Name = tuple[str, int]  # a name, and until when it is kept (Unix ns)
 
 
 class NameMemory:
@@ -132,27 +41,25 @@ class NameMemory:
         """`addresses` with the TTL of each in seconds."""
         names = self._devices.pop(mac, {})
         for address, ttl in addresses:
-            if names.pop(address, None) is not None:
-                self._size -= 1
-            if len(names) >= MAX_NAMES_OF_DEVICE:
-                del names[next(iter(names))]
-                self._size -= 1
-            elif self._size >= MAX_NAMES:
-                self._drop_one()
-            hold = min(max(ttl * NANOSECONDS, MIN_HOLD_NS), MAX_HOLD_NS)
-            names[address] = _Name(name, now + hold)
-            self._size += 1
+            if names.pop(address, None) is None:
+                self._size += 1
+                if len(names) >= MAX_NAMES_OF_DEVICE:
+                    del names[next(iter(names))]
+                    self._size -= 1
+                elif self._size > MAX_NAMES:
+                    self._drop_one()
+            names[address] = (name, now + min(max(ttl, MIN_HOLD_SECONDS), MAX_HOLD_SECONDS) * NANOSECONDS)
         self._devices[mac] = names
 
     def name_of(self, mac: str, address: str, now: int) -> str | None:
         """The name that `mac` asked for to get `address`; None if it is not known, or was too long ago."""
-        known = self._devices.get(mac, {}).get(address)
-        return known.name if known is not None and known.expires >= now else None
+        name, expires = self._devices.get(mac, {}).get(address, (None, 0))
+        return name if expires >= now else None
 
     def expire(self, now: int) -> None:
         """Forget what is out of date; for a call every few minutes."""
         for mac in list(self._devices):
-            names = {address: name for address, name in self._devices[mac].items() if name.expires >= now}
+            names = {address: name for address, name in self._devices[mac].items() if name[1] >= now}
             self._size -= len(self._devices[mac]) - len(names)
             if names:
                 self._devices[mac] = names

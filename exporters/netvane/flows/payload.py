@@ -1,6 +1,7 @@
 """What a TCP or UDP packet carries, for those few frames whose content is read."""
 
 import struct
+from functools import lru_cache
 
 import msgspec
 
@@ -84,3 +85,9 @@ def _slowly(frame: bytes, wire: int) -> Payload | None:
 
 def _address(first: int, second: int, size: int) -> bytes:
     return (first.to_bytes(8, "little") + second.to_bytes(8, "little"))[:size]
+
+
+@lru_cache(maxsize=4096)
+def mac_text(mac: bytes) -> str:
+    """``02:00:00:00:00:01``."""
+    return mac.hex(":")

@@ -1,4 +1,4 @@
-"""The detector at work: fed every other second, its findings told, what it learned kept."""
+"""The detector at work: fed every few seconds, its findings told, what it learned kept."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ MAX_EVIDENCE_FILES = 100
 
 
 Append = Callable[[Event, str | None, int | None], None]  # the device and Unix ns; None: nobody, now
-Recent = Callable[[str, int], list[Packet]]  # the packets of a device (MAC) since then (Unix ns)
+Recent = Callable[[set[str], int], dict[str, list[Packet]]]  # the packets of devices (MACs) since then (Unix ns)
 
 
 class _Waiting(NamedTuple):
@@ -59,10 +59,12 @@ class Unusual:
         self._detector.change_limits(limits)
 
     def feed(self, tick: Tick, home: Home, recent: Recent) -> None:
-        for finding in self._detector.feed(tick, home):
-            if finding.packets and finding.mac:
-                packets = recent(finding.mac, tick.now - evidence.SECONDS * NANOSECONDS)
-                self._waiting.append(_Waiting(tick.now, finding, packets))
+        findings = self._detector.feed(tick, home)
+        shown = {finding.mac for finding in findings if finding.packets and finding.mac}
+        packets = recent(shown, tick.now - evidence.SECONDS * NANOSECONDS) if shown else {}
+        for finding in findings:
+            if finding.mac in shown and finding.packets:
+                self._waiting.append(_Waiting(tick.now, finding, packets[finding.mac]))
             else:
                 self._tell(finding, tick.now, None)
 

@@ -1,4 +1,4 @@
-"""What the rules of netvane.flows.anomalies are given: a tick every other second, from what engine and names saw."""
+"""What the rules of netvane.flows.anomalies are given: a tick every few seconds, from what engine and names saw."""
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from netvane.flows.classnames import CLASSES
 from netvane.flows.country import country_of
 from netvane.flows.decode import TCP, UDP
 from netvane.flows.engine import Begun, Engine
+from netvane.flows.exchanges import DnsExchange
 from netvane.flows.flowevents import ends_of, protocol_name, source_of
-from netvane.flows.names import DnsExchange, NameMemory
+from netvane.flows.names import NameMemory
 from netvane.flows.prefixes import DESTINATION, SOURCE
 from netvane.flows.totals import RX, TX, WAN
 
@@ -25,10 +26,12 @@ class Ticker:
         self._classes = np.zeros((0, 2, len(CLASSES)), dtype=np.uint64)
         self._sent = np.zeros(0, dtype=np.uint64)
         self._last_ns = 0
-        self._exchanges: list[DnsExchange] = []
+        # Each once: what a device asks again and again says nothing more. A dict keeps the order.
+        self._questions: dict[tuple[str, str, str | None, str | None], None] = {}
 
     def exchanges(self, found: list[DnsExchange]) -> None:
-        self._exchanges += found
+        asked = [(each.mac, each.event.qname, each.event.rcode, each.event.address) for each in found]
+        self._questions.update(dict.fromkeys(asked))
 
     def tick(self, engine: Engine, names: NameMemory, now: int) -> Tick:
         """What happened since the last call; the engine is settled first."""
@@ -36,15 +39,14 @@ class Ticker:
         begun = engine.take_begun()
         seconds = (now - self._last_ns) / NANOSECONDS if 0 < now - self._last_ns < 60 * NANOSECONDS else 1.0
         self._last_ns = now
-        exchanges, self._exchanges = self._exchanges, []
+        questions, self._questions = self._questions, {}
         return Tick(
             now=now,
             seconds=seconds,
             devices=self._devices(engine, _addresses(begun)),
             contacts=tuple(_contact(key, scope, names, now) for key, scope in zip(*_opening(begun), strict=True)),
             questions=tuple(
-                Question(mac=exchange.mac, qname=exchange.event.qname, rcode=exchange.event.rcode)
-                for exchange in exchanges
+                Question(mac=mac, qname=qname, rcode=rcode, address=address) for mac, qname, rcode, address in questions
             ),
         )
 
