@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from netvane.flows import keys as k
 from netvane.flows.batch import U64
@@ -25,8 +26,8 @@ class Prefixes:
         """`local`: prefixes, e.g. ``198.51.100.0/24``. Raises ValueError."""
         networks = [ipaddress.ip_network(text) for text in (*_ON_LINK, *local)]
         self.networks: tuple[Network, ...] = tuple(networks)
-        self._ipv4 = [_words(network) for network in networks if network.version == 4]
-        self._ipv6 = [_words(network) for network in networks if network.version == 6]
+        self._ipv4 = _words([network for network in networks if network.version == 4])
+        self._ipv6 = _words([network for network in networks if network.version == 6])
 
     def scopes(self, keys: U64) -> U64:
         """uint64[n] of keys uint64[n, 7]: bit 0 where the source and bit 1 where the destination is local.
@@ -37,16 +38,27 @@ class Prefixes:
         is4, is6 = ethertype == k.ETH_IPV4, ethertype == k.ETH_IPV6
         result = np.where(is4 | is6, np.uint64(0), SOURCE | DESTINATION)
         for family, networks in ((is4, self._ipv4), (is6, self._ipv6)):
-            for bit, first, second in ((SOURCE, keys[:, 2], keys[:, 3]), (DESTINATION, keys[:, 4], keys[:, 5])):
-                for mask1, value1, mask2, value2 in networks:
-                    inside = family & ((first & mask1) == value1) & ((second & mask2) == value2)
-                    result |= np.where(inside, bit, np.uint64(0))
+            rows = np.flatnonzero(family)
+            if rows.size:
+                found = keys[rows]
+                source, destination = _inside(found[:, 2:4], networks), _inside(found[:, 4:6], networks)
+                result[rows] = source * SOURCE | destination * DESTINATION
         return result
 
 
-def _words(network: Network) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Mask and value of the first and of the second word of an address in a key."""
-    mask, value = network.netmask.packed, network.network_address.packed
-    parts = (mask[:8], value[:8], mask[8:], value[8:])
-    first_mask, first, second_mask, second = (np.uint64(int.from_bytes(part, "little")) for part in parts)
-    return first_mask, first, second_mask, second
+def _inside(addresses: U64, networks: U64) -> npt.NDArray[np.bool_]:
+    """Which addresses uint64[n, 2] are in any of the networks (as `_words` gives them)."""
+    mask1, value1, mask2, value2 = networks
+    first, second = addresses[:, :1], addresses[:, 1:]
+    inside: npt.NDArray[np.bool_] = ((first & mask1 == value1) & (second & mask2 == value2)).any(axis=1)
+    return inside
+
+
+def _words(networks: list[Network]) -> U64:
+    """uint64[4, m]: mask and value of the first, and of the second word of an address in a key."""
+    rows = []
+    for network in networks:
+        mask, value = network.netmask.packed, network.network_address.packed
+        parts = (mask[:8], value[:8], mask[8:], value[8:])
+        rows.append([int.from_bytes(part, "little") for part in parts])
+    return np.array(rows, dtype=np.uint64).T

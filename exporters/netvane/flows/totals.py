@@ -52,12 +52,13 @@ class Totals:
             cell = device * 4 + direction * 2 + scope
             np.add.at(self.frames.reshape(-1), cell, frames)
             np.add.at(self.bytes.reshape(-1), cell, drained.bytes)
-        for number in range(_CLASS_COUNT):
+        present = int(np.bitwise_or.reduce(classes))
+        for number in [number for number in range(_CLASS_COUNT) if present >> number & 1]:
             rows = np.flatnonzero(classes & np.uint64(1 << number))
-            if rows.size:
-                self.class_frames[number] += frames[rows].sum()
-                for direction, device in ((TX, source), (RX, destination)):
-                    np.add.at(self.classes[:, direction, number], device[rows], frames[rows])
+            counted = frames[rows]
+            self.class_frames[number] += counted.sum()
+            for direction, device in ((TX, source), (RX, destination)):
+                np.add.at(self.classes[:, direction, number], device[rows], counted)
 
 
 class Devices:
