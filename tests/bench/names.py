@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from netvane.flows import dns
+from netvane.flows.dnsnames import MAX_NAME_BYTES, DnsError
 
 MESSAGES = 1_000_000
 SAMPLE = 50  # every so many are compared with the plain decoder
@@ -21,7 +22,7 @@ def run() -> dict[str, Any]:
         message = _mutated(choice, choice.choice(originals))
         try:
             found = dns.decode(message)
-        except dns.DnsError:
+        except DnsError:
             found = None
             refused += 1
         else:
@@ -91,7 +92,7 @@ def _name(message: bytes) -> tuple[str, int]:
             continue
         label = message[at + 1 : at + 1 + length]
         size += 1 + length
-        if length > 63 or len(label) < length or size > dns.MAX_NAME_BYTES:
+        if length > 63 or len(label) < length or size > MAX_NAME_BYTES:
             raise ValueError("no label, or too many")
         labels.append("".join(_printable(byte) for byte in label.lower()))
         at += 1 + length

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from netvane.flows.dns import MAX_ANSWERS, MAX_TEXT, Answer, DnsError, decode, tcp_messages
+from netvane.flows.dns import MAX_ANSWERS, Answer, decode, tcp_messages
+from netvane.flows.dnsdata import MAX_TEXT
+from netvane.flows.dnsnames import DnsError
 from tests import tshark
 
 PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_*/+=:@~!#%&()?{}|^,;-")

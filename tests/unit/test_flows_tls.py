@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netvane.common.clock import NANOSECONDS
-from netvane.flows.dns import name_of
+from netvane.flows.dnsnames import name_of
 from netvane.flows.tls import MAX_HELLO_BYTES, MAX_SEGMENTS, MAX_WAITING, Hello, Hellos, TlsError
 from netvane.flows.tls import hello_in_handshake as in_handshake
 from netvane.flows.tls import hello_in_records as in_records

@@ -16,6 +16,7 @@ from netvane.flows import keys as k
 from netvane.flows.batch import I64, U64
 from netvane.flows.classnames import CLASSES
 from netvane.flows.decode import TCP
+from netvane.flows.dnsnames import DnsError
 from netvane.flows.engine import Engine, Processed
 from netvane.flows.flowevents import protocol_name
 from netvane.flows.payload import payload_of
@@ -128,7 +129,7 @@ def _read_dns(processed: Processed, messages: list[DnsLine]) -> None:
         for raw in found:
             try:
                 message = dns.decode(raw)
-            except dns.DnsError:
+            except DnsError:
                 continue
             if message.name is None or message.type is None:
                 continue

@@ -11,7 +11,8 @@ import msgspec
 from netvane.common.clock import NANOSECONDS
 from netvane.common.event_schema import Dns
 from netvane.flows.decode import UDP
-from netvane.flows.dns import HEADER_BYTES, DnsMessage, address_text
+from netvane.flows.dns import HEADER_BYTES, DnsMessage
+from netvane.flows.dnsdata import address_text
 from netvane.flows.payload import Payload, mac_text
 
 MAX_WAITING = 4096

@@ -8,7 +8,7 @@ from netvane.common.clock import rfc3339
 from netvane.common.event_schema import Flow
 from netvane.flows import keys as k
 from netvane.flows.decode import TCP, UDP
-from netvane.flows.dns import address_text
+from netvane.flows.dnsdata import address_text
 from netvane.flows.flowrecords import FlowRecord
 from netvane.flows.totals import mac_text
 

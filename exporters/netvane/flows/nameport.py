@@ -13,7 +13,9 @@ from netvane.flows import dns
 from netvane.flows import keys as k
 from netvane.flows.batch import U64, Batch
 from netvane.flows.decode import TCP, UDP
-from netvane.flows.dns import DnsMessage, address_text
+from netvane.flows.dns import DnsMessage
+from netvane.flows.dnsdata import address_text
+from netvane.flows.dnsnames import DnsError
 from netvane.flows.exchanges import DnsExchange, DnsPacket, Exchanges, exchange_of
 from netvane.flows.names import NameMemory
 from netvane.flows.payload import Payload, mac_text, payload_of
@@ -117,7 +119,7 @@ class NameReader:
     def _decode(self, raw: bytes) -> DnsMessage | None:
         try:
             return dns.decode(raw)
-        except dns.DnsError:
+        except DnsError:
             self.counts.undecodable += 1
             return None
 

@@ -13,7 +13,8 @@ from ipaddress import ip_address
 
 import msgspec
 
-from netvane.flows.dns import RCODES, TYPES, name_of
+from netvane.flows.dns import RCODES, TYPES
+from netvane.flows.dnsnames import name_of
 
 MAX_LINE = 1024
 MAX_WAITING = 1024

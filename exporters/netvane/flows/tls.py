@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator
 import msgspec
 
 from netvane.common.clock import NANOSECONDS
-from netvane.flows.dns import name_of
+from netvane.flows.dnsnames import name_of
 
 MAX_HELLO_BYTES = 16 * 1024
 MAX_SEGMENTS = 12
