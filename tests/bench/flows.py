@@ -46,6 +46,7 @@ LIVE_SECONDS = 24.0  # flows that ended are told every 20 s
 WARM_SECONDS = 4.0
 TSHARK_FIELDS = ("frame.len", "eth.src", "eth.dst", "ip.src", "ip.dst", "ip.proto", "tcp.dstport", "udp.dstport")
 _TOOLS = [parent / "shared" / "tools" / "gen_mix.py" for parent in Path(__file__).absolute().parents]
+MIX_PREFIXES = ["192.168.50.0/24", "fd00:0:0:1::/64"]  # an access point would have them from its own addresses
 OFFLOAD_PORTIONS = 432  # 20 MB
 _SENDER = frames.GADGET.hex(":")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -363,7 +364,7 @@ def _cpu_seconds(pid: int) -> float:
 
 def _netvane(sender: Namespace, watcher: Namespace, place: Path, capture: Path, pace: list[str]) -> dict[str, Any]:
     place.mkdir()
-    settings = {"flows": {"interfaces": ["ap"], "recorder": {"enabled": False}}}
+    settings = {"flows": {"interfaces": ["ap"], "local_prefixes": MIX_PREFIXES, "recorder": {"enabled": False}}}
     with running_exporter("flows", watcher, place, settings) as exporter:
         share, sent = _replay(sender, capture, pace, exporter.process, LIVE_SECONDS)
         eventually(lambda: _seen(exporter) >= 0, what="a scrape")

@@ -2,6 +2,8 @@
 
 import signal
 import struct
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +212,24 @@ def test_what_a_full_ring_has_no_room_for_is_counted_as_dropped(tmp_path: Path) 
     assert found["capture_received_total", "frames"] == 1 + 3 * slots
     assert found["capture_dropped_total", "frames"] == 2 * slots
     assert found["capture_ring_use_ratio", None] == 1
+
+
+def test_a_busy_hour_of_names_is_read_whole(tmp_path: Path) -> None:
+    """Many at a time wait in a small ring, but no more than there is room for."""
+    seconds, rate = 6, 600
+
+    def asked() -> Iterator[bytes]:
+        start = time.monotonic()
+        for number in range(seconds * rate):
+            time.sleep(max(start + number / rate - time.monotonic(), 0))
+            yield frames.ethernet(frames.ipv4(frames.udp(1024 + number, 53, dns(number)), 17))
+
+    settings = {"flows": {**LISTEN["flows"], "recorder": {"enabled": False}}}
+    with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
+        send(sender, asked())
+        counted(exporter, seconds * rate)
+        assert exporter.value("netvane_flows_dns_messages_total") == seconds * rate
+        assert exporter.value("netvane_flows_capture_dropped_total") == 0
 
 
 def late_scrape(exporter: RunningExporter, count: int) -> list[tuple[str, dict[str, str], float]]:

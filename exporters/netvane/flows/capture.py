@@ -73,7 +73,7 @@ class Port:
     highest_use: float = 0.0  # of the ring, since whoever shows it last looked
     last_frame_ns: int = 0
     drained: float = 0.0  # when it was, in monotonic seconds
-    names_allowed: float = 0.0  # how many may be read
+    names_allowed: float = 0.0  # how many might be read then
 
     def pause(self, now: float) -> float:
         """For how many seconds it may be left alone; 0: it must be drained. Names that have to wait do not press."""
@@ -81,7 +81,7 @@ class Port:
         if ring is None or names is None:
             return LONGEST_SECONDS
         few = int(names.slots * NAMES_USE)
-        if self.names_allowed >= few and names.is_used(few):
+        if names.is_used(few) and self._allowed(names, now) >= few:
             return 0.0
         hasty = HASTY_RATE * (now - self.drained)
         if hasty < STEPS[-1] and ring.is_used(int(hasty * ring.slots)):
@@ -97,13 +97,15 @@ class Port:
         if ring is None or names is None:
             return 0, 0
         waiting = ring.ready()
-        seconds, self.drained = now - self.drained, now
         self.highest_use = max(self.highest_use, waiting / ring.slots)
         # Behind the frames: whatever belongs to one of those is among the names.
-        self.names_allowed = min(self.names_allowed + seconds * NAMES_A_SECOND, names.slots)
-        readable = min(names.ready(), int(self.names_allowed))
-        self.names_allowed -= readable
+        allowed = self._allowed(names, now)
+        readable = min(names.ready(), int(allowed))
+        self.names_allowed, self.drained = allowed - readable, now
         return waiting, readable
+
+    def _allowed(self, names: Ring, now: float) -> float:
+        return min(self.names_allowed + (now - self.drained) * NAMES_A_SECOND, names.slots)
 
 
 class Capture:
@@ -142,6 +144,8 @@ class Capture:
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
         with self.lock:
+            if self._failure is None:
+                self.catch_up()
             self._queue(self.engine.expire(2**62, tell=True).records)
             self._tell_flows(MAX_FLOWS_WAITING)
             for port in self.ports:

@@ -60,7 +60,7 @@ def decode(message: bytes) -> DnsMessage:
     identifier, flags, questions, records, _, _ = _HEADER.unpack_from(message)
     response = flags >= _RESPONSE
     name = type_text = number = None
-    offset = 12
+    offset = HEADER_BYTES
     if questions:
         name, type_text, number, offset = _question(message)
     answers: list[Answer] = []
@@ -101,13 +101,13 @@ def _question(message: bytes) -> tuple[str, str, int, int]:
     it, are the key of a cache. If they are not exactly the labels of one name (a label may hold a zero byte), the name
     is read label by label.
     """
-    end = message.find(0, 12, 12 + MAX_NAME_BYTES)
+    end = message.find(0, HEADER_BYTES, HEADER_BYTES + MAX_NAME_BYTES)
     if end >= 0:
-        known = _plain_question(message[12 : end + 5])
+        known = _plain_question(message[HEADER_BYTES : end + 5])
         if known is not None:
             return *known, end + 5
     try:
-        name, end = read_name(message, 12)
+        name, end = read_name(message, HEADER_BYTES)
         number, _ = _QUESTION.unpack_from(message, end)
     except (IndexError, struct.error) as exc:
         raise DnsError("the question is cut short") from exc

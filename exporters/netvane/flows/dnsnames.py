@@ -22,6 +22,7 @@ class DnsError(ValueError):
 
 @lru_cache(maxsize=4096)
 def uncompressed(wire: bytes) -> str | None:
+    """The name whose labels are `wire`, without the zero byte behind them; None if they are not exactly that."""
     labels = []
     offset = 0
     while offset < len(wire):
@@ -37,7 +38,8 @@ def read_name(message: bytes, offset: int) -> tuple[str, int]:
     """The name at `offset`, and the offset after it.
 
     A compression pointer must point before the name that it is in (RFC 1035 section 4.1.4: to a prior occurrence), so
-    that no chain of pointers can loop; a name is at most 255 bytes long, so that none is long either.
+    that no chain of pointers can loop; a name is at most 255 bytes long, so that none is long either. Raises DnsError,
+    and IndexError or struct.error where the message ends before the name.
     """
     labels = []
     size = 1
@@ -64,6 +66,7 @@ def read_name(message: bytes, offset: int) -> tuple[str, int]:
 
 
 def after_name(message: bytes, offset: int) -> int:
+    """The offset after the name at `offset`. Raises DnsError, and IndexError where the message ends before."""
     while length := message[offset]:
         if length >= 0xC0:
             return offset + 2
