@@ -18,7 +18,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 class Limits(Section, frozen=True):
     """The `flows.anomalies` section of netvane.yml.
 
-    Rates are packets per second over one tick, except for surges: over a minute.
+    Rates are packets per second over one tick, some four seconds, except for surges: over a minute.
 
     `surge_packets_per_second` sets a fixed threshold for a packet class, instead of the learned one. A device is
     judged by what is usual for it after `learning_days`, in at least `learning_active_hours` of which it was seen.
