@@ -3,16 +3,12 @@
 It sleeps on a timer, because waiting for the socket would wake it for every packet. Caches are cold after a sleep, so
 that a small batch costs nearly as much as a large one: it drains every four seconds, or as soon as a ring is half full,
 and only looks at a slot or two in between, every 100 ms down to every 20 ms while packets come fast.
-
-Names are read one packet at a time, so that their number is limited: what comes beyond that stays in its small ring
-until that is full, and the kernel counts the rest as dropped. Counting goes on.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from netvane.common.clock import Clock
@@ -21,21 +17,13 @@ from netvane.flows.engine import Engine
 from netvane.flows.evidence import Packet
 from netvane.flows.exchanges import DnsExchange
 from netvane.flows.flowrecords import FlowRecord
-from netvane.flows.namefilter import PROGRAM, SNAPLEN
 from netvane.flows.nameport import NameReader
-from netvane.flows.ring import BLOCK_BYTES, Counts, Ring
+from netvane.flows.port import LONGEST_SECONDS, SHORTEST_SECONDS, Port
+from netvane.flows.ring import Ring
 
 BATCH_SLOTS = 8192
-NAME_RING_BYTES = 3 * BLOCK_BYTES
 DRAIN_SECONDS = 4.0
-# A ring must have room for what the fastest home brings while this program sleeps.
-FASTEST = 500_000  # packets a second
-LONGEST_SECONDS, SHORTEST_SECONDS = 0.1, 0.02
-STEPS = (1 / 4, 3 / 8, 1 / 2, 5 / 8)  # of a ring: how much of it is used is known in these steps; above it is drained
-HASTY_RATE, HASTY_USE = 1.5, 1 / 8  # while it fills that often in a second, it is drained above that share
 FRAMES_FIRST_USE = 3 / 4  # there is no time to read names before
-NAMES_USE = 3 / 4
-NAMES_A_SECOND = 2_000  # a home of 50 devices has some 20
 TICK_SECONDS = 4.0
 EXPIRE_SECONDS = 20.0
 STOP_SECONDS = 3.0
@@ -52,60 +40,11 @@ class Listener(Protocol):
     def flows(self, records: list[FlowRecord]) -> None:
         """Flows that ended or are long."""
 
-    def interface(self, port: "Port", reason: str | None) -> None:
+    def interface(self, port: Port, reason: str | None) -> None:
         """Every few seconds: an interface cannot be listened to, and why; None: it can."""
 
     def ticked(self, now: int) -> None:
         """Every few seconds, Unix ns: the loop is alive."""
-
-
-@dataclass(slots=True)
-class Port:
-    """One interface: its rings while there are any, and what all its rings together counted."""
-
-    name: str
-    counts: Counts = field(default_factory=Counts)
-    name_counts: Counts = field(default_factory=Counts)
-    ring: Ring | None = None
-    names: Ring | None = None
-    up: bool = False
-    opened: int = 0
-    highest_use: float = 0.0  # of the ring, since whoever shows it last looked
-    last_frame_ns: int = 0
-    drained: float = 0.0  # when it was, in monotonic seconds
-    names_allowed: float = 0.0  # how many might be read then
-
-    def pause(self, now: float) -> float:
-        """For how many seconds it may be left alone; 0: it must be drained. Names that have to wait do not press."""
-        ring, names = self.ring, self.names
-        if ring is None or names is None:
-            return LONGEST_SECONDS
-        few = int(names.slots * NAMES_USE)
-        if names.is_used(few) and self._allowed(names, now) >= few:
-            return 0.0
-        hasty = HASTY_RATE * (now - self.drained)
-        if hasty < STEPS[-1] and ring.is_used(int(hasty * ring.slots)):
-            return 0.0 if ring.is_used(int(HASTY_USE * ring.slots)) else SHORTEST_SECONDS
-        for used in STEPS:
-            if not ring.is_used(int(used * ring.slots)):
-                return min(max((1 - used) * ring.slots / FASTEST, SHORTEST_SECONDS), LONGEST_SECONDS)
-        return 0.0
-
-    def measure(self, now: float) -> tuple[int, int]:
-        """How many frames wait, and how many names that may be read now: after a quiet time as many as there are."""
-        ring, names = self.ring, self.names
-        if ring is None or names is None:
-            return 0, 0
-        waiting = ring.ready()
-        self.highest_use = max(self.highest_use, waiting / ring.slots)
-        # Behind the frames: whatever belongs to one of those is among the names.
-        allowed = self._allowed(names, now)
-        readable = min(names.ready(), int(allowed))
-        self.names_allowed, self.drained = allowed - readable, now
-        return waiting, readable
-
-    def _allowed(self, names: Ring, now: float) -> float:
-        return min(self.names_allowed + (now - self.drained) * NAMES_A_SECOND, names.slots)
 
 
 class Capture:
@@ -149,7 +88,7 @@ class Capture:
             self._queue(self.engine.expire(2**62, tell=True).records)
             self._tell_flows(MAX_FLOWS_WAITING)
             for port in self.ports:
-                self._close(port)
+                port.close()
 
     def catch_up(self) -> None:
         """Count what waits in the rings; for whoever reads the engine and holds the lock."""
@@ -159,12 +98,10 @@ class Capture:
     def recent(self, macs: set[str], since: int) -> dict[str, list[Packet]]:
         """The latest packets from and to devices that the rings still have; for whoever holds the lock."""
         found: dict[str, list[Packet]] = {mac: [] for mac in macs}
-        for port in self.ports:
-            if port.ring is not None:
-                for mac, packets in evidence.of_devices(
-                    port.ring.recent(since), macs, since, evidence.MAX_PACKETS
-                ).items():
-                    found[mac] += packets
+        for rings in [port.rings for port in self.ports if port.rings is not None]:
+            latest = evidence.of_devices(rings.frames.recent(since), macs, since, evidence.MAX_PACKETS)
+            for mac, packets in latest.items():
+                found[mac] += packets
         return {mac: sorted(packets)[-evidence.MAX_PACKETS :] for mac, packets in found.items()}
 
     @property
@@ -205,23 +142,23 @@ class Capture:
                 self._tell_flows(FLOWS_AT_ONCE)
 
     def _drain(self, port: Port) -> None:
-        ring, names = port.ring, port.names
-        if ring is None or names is None:
+        if port.rings is None:
             return
-        before = port.drained
+        frames, names = port.rings
+        before = port.measured
         waiting, readable = port.measure(time.monotonic())
         if waiting:
             port.last_frame_ns = self._clock.wall_ns()
         # Names come first, so that the rest of a hello never comes before its beginning.
-        if waiting > FRAMES_FIRST_USE * ring.slots:
-            self._count(ring, waiting)
+        if waiting > FRAMES_FIRST_USE * frames.slots:
+            self._count(frames, waiting)
             waiting = 0
         while readable > 0:
             batch = names.take(readable)
-            self._tell(self.names.read(batch), waited=port.drained - before)
+            self._tell(self.names.read(batch), waited=port.measured - before)
             readable -= len(batch)
             names.release(batch)
-        self._count(ring, waiting)
+        self._count(frames, waiting)
 
     def _count(self, ring: Ring, waiting: int) -> None:
         while waiting > 0:
@@ -247,36 +184,16 @@ class Capture:
 
     def _check_interfaces(self) -> None:
         for port in self.ports:
-            if port.ring is not None and port.ring.stale:
+            if port.rings is not None and port.rings.frames.stale:
                 self._drain(port)
-                self._close(port)
-            if port.ring is None:
-                self._open(port)
-            if port.ring is not None:
-                port.ring.fault()
-                if port.names is not None:
-                    port.names.fault()
-                port.up = port.ring.up
+                port.close()
+            if port.rings is None:
+                try:
+                    port.open(self._ring_bytes, promiscuous=self._promiscuous(port.name))
+                except OSError as error:
+                    self._listener.interface(port, f"{port.name} cannot be listened to: {error.strerror}")
+            if port.rings is not None:
+                for ring in port.rings:
+                    ring.fault()
+                port.up = port.rings.frames.up
                 self._listener.interface(port, None if port.up else f"{port.name} is down")
-
-    def _open(self, port: Port) -> None:
-        try:
-            ring = Ring(port.name, self._ring_bytes, promiscuous=self._promiscuous(port.name), counts=port.counts)
-        except OSError as error:
-            self._listener.interface(port, f"{port.name} cannot be listened to: {error.strerror}")
-            return
-        try:
-            names = Ring(port.name, NAME_RING_BYTES, slot_bytes=SNAPLEN, program=PROGRAM, counts=port.name_counts)
-        except OSError as error:
-            ring.close()
-            self._listener.interface(port, f"{port.name} cannot be listened to: {error.strerror}")
-            return
-        port.ring, port.names = ring, names
-        port.opened += 1
-
-    def _close(self, port: Port) -> None:
-        for ring in (port.ring, port.names):
-            if ring is not None:
-                ring.close()
-        port.ring = port.names = None
-        port.up = False

@@ -15,13 +15,14 @@ from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metri
 from netvane.common.service import Service, private_directory
 from netvane.flows import ask, capture_command, devices, domains, home, interfaces, metrics, querytail, recorder
 from netvane.flows.anomalies.records import Home
-from netvane.flows.capture import Capture, Port
+from netvane.flows.capture import Capture
 from netvane.flows.captureevents import CaptureStory, Sight
 from netvane.flows.country import country_of
 from netvane.flows.engine import Engine
 from netvane.flows.exchanges import DnsExchange
 from netvane.flows.flowevents import event_of
 from netvane.flows.flowrecords import FlowRecord
+from netvane.flows.port import Port
 from netvane.flows.settings import FlowsSettings
 from netvane.flows.unusual import Unusual
 from netvane.flows.watch import Ticker

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from netvane.common.clock import NANOSECONDS
 from netvane.common.metrics import CounterMetricFamily, GaugeMetricFamily, Metric
 from netvane.flows import country
-from netvane.flows.capture import Port
 from netvane.flows.classnames import CLASSES
 from netvane.flows.engine import Engine
 from netvane.flows.nameport import NameReader
+from netvane.flows.port import Port
 from netvane.flows.recorder import Recording
 from netvane.flows.totals import OTHER_DEVICE
 
