@@ -8,7 +8,7 @@ import numpy as np
 from netvane.common.clock import NANOSECONDS
 from netvane.flows.batch import LEAD, TAIL, Batch
 from netvane.flows.dns import decode
-from netvane.flows.exchanges import MAX_WAITING, DnsExchange, DnsPacket, Exchanges, exchange_of
+from netvane.flows.exchanges import MAX_QUESTION, MAX_WAITING, DnsExchange, DnsPacket, Exchanges, exchange_of
 from netvane.flows.nameport import NameReader
 from netvane.flows.payload import Payload
 from tests import frames
@@ -117,6 +117,17 @@ def test_waiting_questions_are_bounded_and_none_is_lost() -> None:
     out = [exchanges.ask(query(port=port)) for port in range(MAX_WAITING + 100)]
     assert [each and each.payload.source_port for each in out] == [None] * MAX_WAITING + list(range(100))
     assert len(exchanges.expire(60 * NANOSECONDS)) == MAX_WAITING
+
+
+def test_of_a_long_query_only_the_question_is_kept() -> None:
+    exchanges = Exchanges()
+    name = ".".join(["a" * 63] * 3 + ["b" * 61])  # the longest there is
+    exchanges.ask(query(question(name) + bytes(60_000)))
+    (late,) = exchanges.expire(60 * NANOSECONDS)
+    assert len(late.message) + len(late.payload.data) <= MAX_QUESTION
+    found = exchange_of(decode(late.message), late, None)
+    assert found is not None
+    assert (found.event.qname, found.event.qtype, found.event.address) == (name, "A", "198.51.100.7")
 
 
 def read(reader: NameReader, *messages: bytes, protocol: int = 17) -> list[DnsExchange]:

@@ -13,9 +13,11 @@ from netvane.common.event_schema import Dns
 from netvane.flows.decode import UDP
 from netvane.flows.dns import HEADER_BYTES, DnsMessage
 from netvane.flows.dnsdata import address_text
+from netvane.flows.dnsnames import MAX_NAME_BYTES
 from netvane.flows.payload import Payload, mac_text
 
 MAX_WAITING = 4096
+MAX_QUESTION = HEADER_BYTES + MAX_NAME_BYTES + 4  # bytes: name, type and class behind the header
 TIMEOUT_NS = 5 * NANOSECONDS  # resolvers give up by then (resolv.conf(5): 5 s)
 
 
@@ -53,6 +55,9 @@ class Exchanges:
         pushed_out = None
         if len(self._waiting) >= MAX_WAITING:
             pushed_out = self._waiting.pop(next(iter(self._waiting)))
+        if len(payload.data) > MAX_QUESTION:  # nobody is to fill the memory with what is never read
+            short = msgspec.structs.replace(payload, data=b"")
+            query = DnsPacket(query.ts, short, query.message[:MAX_QUESTION])
         self._waiting[key] = query
         return pushed_out
 
