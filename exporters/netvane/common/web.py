@@ -54,7 +54,8 @@ class Endpoint:
         self.registry = registry
         self.state = state
         self._server = _Server(address, self)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="web", daemon=True)
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
         self._thread.start()
 
     @property
@@ -64,9 +65,16 @@ class Endpoint:
         return str(host), int(port)
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._closing = True
+        with contextlib.suppress(OSError):
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for a connection
         self._thread.join(timeout=1)
+        self._server.server_close()
+
+    def _serve(self) -> None:
+        # Not serve_forever: that looks twice a second whether it is to end.
+        while not self._closing:
+            self._server.handle_request()
 
 
 class _Server(ThreadingHTTPServer):
