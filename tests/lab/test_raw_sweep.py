@@ -9,6 +9,7 @@ import pytest
 from netvane.common import rawclient
 from netvane.common.raw_messages import ArpSweep, Nmap, NmapRequest
 from netvane.common.rawclient import RawUnavailable
+from netvane.raw.sweep import PASS_WAIT_SECONDS
 from tests.lab.crowd import crowd, mac_of
 from tests.lab.netns import Namespace
 from tests.lab.rack import Rack
@@ -44,6 +45,7 @@ def test_all_are_found_with_their_round_trip_times(helper: tuple[RunningRaw, Nam
         (address, mac_of(number)) for number, address in enumerate(ADDRESSES)
     }
     assert all(0 <= answer.rtt_seconds < 0.2 for answer in found.answers)
+    assert all(sum(PASS_WAIT_SECONDS) < answer.age_seconds for answer in found.answers)  # after all is asked, it waits
 
 
 def test_two_that_answer_for_one_address_are_both_told(helper: tuple[RunningRaw, Namespace, Namespace]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netvane.common.raw_messages import NmapRequest, Sighting
+from netvane.common.raw_messages import ArpAnswer, NmapRequest, Sighting
 from netvane.hosts import devices_text, kinds, mdns_message, netlink, vendors
 from netvane.hosts.devices_text import ImportFileError
 from netvane.hosts.evidence import is_device_mac, of_sighting, parse_mac, usable_address
@@ -25,6 +25,7 @@ from netvane.hosts.subnets import plan
 from netvane.raw import nmap
 from netvane.raw.sightings import Capture
 from netvane.raw.sweep import Answers, Place, SubnetError, parse_subnet, request_frame
+from netvane.raw.timestamps import Stamp
 from tests.clock import FakeClock
 
 PI, PHONE, OTHER = "b8:27:eb:00:00:01", "02:11:11:11:11:11", "00:0c:29:00:00:66"
@@ -153,7 +154,19 @@ def test_sweep_takes_answers_to_its_own_questions_only() -> None:
     assert frame[12:14] == b"\x08\x06"
     answers.take(Capture(frame, 1, "eth0"))
     answers.take(Capture(b"rubbish", 1, "eth0"))
-    assert answers.result().answers == ()
+    assert answers.result(1).answers == ()
+
+
+def test_a_sweep_says_when_each_answer_came() -> None:
+    place = Place(bytes.fromhex(PHONE.replace(":", "")), ipaddress.IPv4Address("198.51.100.2"))
+    answers = Answers(ipaddress.IPv4Network("198.51.100.0/24"), place)
+    target = ipaddress.IPv4Address("198.51.100.20")
+    answers.sent(int(target), Stamp(5_000_000_000, 1))
+    mac = bytes.fromhex("020000000001")
+    reply = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 2, mac, target.packed, place.mac, place.address.packed)
+    answers.take(Capture(place.mac + mac + b"\x08\x06" + reply, 5_000_250_000, "eth0"))
+    (answer,) = answers.result(6_200_000_000).answers
+    assert answer == ArpAnswer("198.51.100.20", "02:00:00:00:00:01", 0.00025, 1.2)
 
 
 def test_what_may_be_swept() -> None:

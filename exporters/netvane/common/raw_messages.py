@@ -134,11 +134,12 @@ class Discovery(msgspec.Struct, frozen=True, tag="discovery"):
 
 
 class ArpAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """`mac` answered for `address`; an address that two answer for is there twice."""
+    """`mac` answered for `address`, `age_seconds` before the end; an address that two answer for is there twice."""
 
     address: str
     mac: str
     rtt_seconds: float
+    age_seconds: float
 
 
 class ArpSweep(msgspec.Struct, frozen=True, tag="arp_sweep"):

@@ -123,7 +123,7 @@ class ClaimWatch:
         for mac, other in claimants.items():
             if mac == piece.mac or self._are_one(mac, piece.mac):
                 continue
-            if piece.source == "sweep" and 0 <= piece.at - other.swept < SAME_SWEEP_SECONDS * NANOSECONDS:
+            if piece.source == "sweep" and abs(piece.at - other.swept) < SAME_SWEEP_SECONDS * NANOSECONDS:
                 return mac
             # Mine, the other's, mine again.
             turns = mine is not None and mine.last < other.last and piece.at - mine.last < CONFLICT_NS

@@ -20,7 +20,7 @@ from netvane.raw.tap import ETHERNET, Tap
 from netvane.raw.timestamps import Stamp
 
 MAX_ADDRESSES = 4_096
-MAX_ANSWERS = 1_200  # what fits into a message
+MAX_ANSWERS = 1_100  # what fits into a message
 PACE_SECONDS = 0.001  # between two requests: 480 kbit/s, no burden for a Wi-Fi
 BATCH = 4  # requests at a time, since sleeping for a millisecond costs more than sending
 # A Wi-Fi device that saves power hears broadcasts at beacons only, up to 0.3 s apart.
@@ -69,7 +69,7 @@ class Answers:
         self._own = str(place.address)
         self._own_mac = place.mac.hex(":")
         self._sent: dict[int, Stamp] = {}
-        self._rtts: dict[tuple[int, str], float] = {}
+        self._answers: dict[tuple[int, str], tuple[float, int]] = {}  # how long it took, and when it came (Unix ns)
         self.answered: set[int] = set()
         self.truncated = False
 
@@ -90,19 +90,21 @@ class Answers:
         if stamp is None or told.mac == self._own_mac:
             return
         key = (address, told.mac)
-        if key in self._rtts:
+        if key in self._answers:
             return
-        if len(self._rtts) >= MAX_ANSWERS:
+        if len(self._answers) >= MAX_ANSWERS:
             self.truncated = True
             return
         self.answered.add(address)
         # Within milliseconds: a clock that is set meanwhile costs one figure, cut off at nothing.
-        self._rtts[key] = max(0.0, round((capture.ts - stamp.wall_ns) / NANOSECONDS, 6))
+        rtt = max(0.0, round((capture.ts - stamp.wall_ns) / NANOSECONDS, 6))
+        self._answers[key] = rtt, capture.ts
 
-    def result(self) -> ArpSweep:
+    def result(self, now_ns: int) -> ArpSweep:
+        """`now_ns`: Unix time at the end of the sweep."""
         answers = (
-            ArpAnswer(str(ipaddress.IPv4Address(address)), mac, rtt)
-            for (address, mac), rtt in sorted(self._rtts.items())
+            ArpAnswer(str(ipaddress.IPv4Address(address)), mac, rtt, max(0.0, round((now_ns - ts) / NANOSECONDS, 3)))
+            for (address, mac), (rtt, ts) in sorted(self._answers.items())
         )
         return ArpSweep(tuple(answers), self.truncated)
 
@@ -133,13 +135,14 @@ class Sweeper:
                     async with asyncio.timeout(request.seconds):
                         await self._ask(sender, subnet, place, answers)
                 except TimeoutError:
-                    return ArpSweep(answers.result().answers, error=f"not finished within {request.seconds:g} s")
+                    found = answers.result(self._clock.wall_ns())
+                    return ArpSweep(found.answers, error=f"not finished within {request.seconds:g} s")
                 finally:
                     loop.remove_reader(tap)
                     tap.close()
         except OSError as error:
             return ArpSweep(error=error.strerror or str(error))
-        return answers.result()
+        return answers.result(self._clock.wall_ns())
 
     async def _ask(self, sender: socket.socket, subnet: ipaddress.IPv4Network, place: Place, answers: Answers) -> None:
         own = int(place.address)
