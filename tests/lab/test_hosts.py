@@ -312,8 +312,8 @@ def test_a_helper_that_hangs_or_talks_rubbish(home: Home, said: str, problem: st
 def test_a_helper_that_lies_about_who_answered(home: Home) -> None:
     """What is no device's MAC or address, or came before it was asked for, is left out."""
     directory = home.rack.directory
-    answers = [["198.51.100.9", "01:00:5e:00:00:01", 0.1], ["224.0.0.1", STRANGER, 0.1], ["x", STRANGER, 0.1]]
-    answers += [["198.51.100.9", STRANGER, -1.0], ["198.51.100.9", "rubbish", 0.1]]
+    answers = [["198.51.100.9", "01:00:5e:00:00:01", 0.1, 1.0], ["224.0.0.1", STRANGER, 0.1, 1.0]]
+    answers += [["x", STRANGER, 0.1, 1.0], ["198.51.100.9", STRANGER, -1.0, 1.0], ["198.51.100.9", "rubbish", 0.1, 1.0]]
     said = json.dumps({"type": "arp_sweep", "answers": answers}) + "\n"
     with (
         home.mon.start([sys.executable, "-c", BAD_HELPER, str(directory / "raw.sock"), said]),
