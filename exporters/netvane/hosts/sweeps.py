@@ -88,7 +88,9 @@ class Sweeps:
             # Whatever a helper says is checked, as everything from outside.
             if is_device_mac(mac) and address is not None and 0 <= rtt <= seconds:
                 rtts[mac] = min(rtt, rtts.get(mac, rtt))
-                self._found(Evidence(mac, now, "sweep", network=subnet, address=address, rtt_seconds=rtt))
+                # Not the end of the sweep: a phone that answered may have changed its MAC since.
+                at = now - round(min(max(answer.age_seconds, 0.0), seconds) * NANOSECONDS)
+                self._found(Evidence(mac, at, "sweep", network=subnet, address=address, rtt_seconds=rtt))
         return sweep.error, rtts
 
     def _note(self, subnet: str, method: str, began_ns: int, error: str | None, hosts: int) -> None:
