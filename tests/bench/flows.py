@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from netvane.flows import dns
-from netvane.flows.batch import LEAD, TAIL, Batch
+from netvane.flows.batch import TAIL, Batch
 from netvane.flows.classnames import CLASSES
 from netvane.flows.dnsnames import DnsError
 from netvane.flows.engine import Engine
@@ -31,9 +31,10 @@ from netvane.flows.payload import payload_of
 from netvane.flows.pcapfile import CaptureFile
 from netvane.flows.prefixes import PRIVATE, Prefixes
 from tests import frames
+from tests.batches import batch_of
 from tests.lab.exporters import RunningExporter, running_exporter
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV, Process
+from tests.lab.processes import PYTHON, PYTHON_ENV, Process
 from tests.lab.rack import Rack
 from tests.lab.transfer import transfer
 from tests.lab.wait import eventually
@@ -222,11 +223,8 @@ def _fuzz() -> dict[str, Any]:
     counted = wrong = 0
     for round_number in range(120):
         captured = list(frames.mutated(round_number, BATCH))
-        lengths = np.array([len(frame) for frame, _ in captured], dtype=np.int64)
-        data = np.frombuffer(bytearray(bytes(LEAD) + b"".join(frame for frame, _ in captured) + bytes(TAIL)), np.uint8)
-        offsets = LEAD + np.cumsum(lengths) - lengths
-        wire = np.array([wire for _, wire in captured], dtype=np.uint64)
-        batch = Batch(data, offsets, lengths.astype(np.uint64), wire, np.zeros(BATCH, dtype=np.int64))
+        batch = batch_of(captured, 0)
+        data, wire = batch.data, batch.wire
         engine = Engine(Prefixes(PRIVATE), groups=True, bits=15)
         for repeat in range(11):
             if repeat:
@@ -352,9 +350,8 @@ def _send(sender: Namespace, capture: Path, pace: list[str], seconds: float) -> 
 
 
 def _flood_from(sender: Namespace, capture: Path, rate: float, seconds: float) -> int:
-    environment = [f"{name}={value}" for name, value in PYTHON_ENV.items()]
-    flood = [sys.executable, "-m", "tests.bench.flood", "eth0", str(capture), str(rate), str(seconds)]
-    return int(sender.run(["env", *environment, *flood], timeout=seconds + 60).stdout)
+    flood = [*PYTHON, "-m", "tests.bench.flood", "eth0", str(capture), str(rate), str(seconds)]
+    return int(sender.run(flood, timeout=seconds + 60).stdout)
 
 
 def _cpu_seconds(pid: int) -> float:

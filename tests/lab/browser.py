@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import TimeoutError as TimedOut
 
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV
+from tests.lab.processes import PYTHON
 
 PROGRAM = "chromium"
 # It runs as root here, and asks nobody for updates.
@@ -51,7 +51,7 @@ def take(
         "faults": faults,
         "patience": patience_seconds,
     }
-    command = ["env", f"PYTHONPATH={PYTHON_ENV['PYTHONPATH']}", sys.executable, "-m", "tests.lab.browser"]
+    command = [*PYTHON, "-m", "tests.lab.browser"]
     longest = sum(60 + patience_seconds * len(page["texts"]) for page in pages)
     done = namespace.run(command, stdin=json.dumps(order), timeout=60 + longest)
     found: dict[str, dict[str, list[str]]] = json.loads(done.stdout)

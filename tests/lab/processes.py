@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # What `python -m netvane…` and `python -m tests.lab…` need in a child, and what Netvane is run with everywhere.
 PYTHON_ENV = {"PYTHONPATH": f"{ROOT / 'exporters'}:{ROOT}", **PYTHON_ENVIRONMENT}
 # The beginning of a command line, for whoever cannot hand a child its environment too.
-NETVANE = ("env", *(f"{name}={value}" for name, value in PYTHON_ENV.items()), sys.executable, "-m", "netvane.cli")
+PYTHON = ("env", *(f"{name}={value}" for name, value in PYTHON_ENV.items()), sys.executable)
+NETVANE = (*PYTHON, "-m", "netvane.cli")
 
 
 class CommandError(RuntimeError):

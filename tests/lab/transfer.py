@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.lab.netns import Namespace
-from tests.lab.processes import PYTHON_ENV
+from tests.lab.processes import PYTHON, PYTHON_ENV
 from tests.lab.wait import eventually
 
 SINK, SOURCE, PORT = "198.51.100.1", "198.51.100.2", 9999
@@ -44,9 +44,8 @@ def transfer(sender: Namespace, watcher: Namespace, portions: int, *, offload: b
     sender.sysctl({"net.ipv4.tcp_early_retrans": 0})  # no tail loss probes
     with watcher.start([sys.executable, "-m", "tests.lab.transfer", "sink"], env=PYTHON_ENV) as sink:
         eventually(lambda: _listens(watcher), what="the sink")
-        command = [sys.executable, "-m", "tests.lab.transfer", "source", str(portions)]
-        environment = [f"{name}={value}" for name, value in PYTHON_ENV.items()]
-        sent = Sent(**json.loads(sender.run(["env", *environment, *command], timeout=60).stdout))
+        command = [*PYTHON, "-m", "tests.lab.transfer", "source", str(portions)]
+        sent = Sent(**json.loads(sender.run(command, timeout=60).stdout))
         sink.wait(20)
     return sent
 

@@ -1,33 +1,20 @@
 """The engine's sums: equal to a plain decoder's, and never falling, whatever the table forgets."""
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netvane.flows.batch import LEAD, TAIL, Batch
 from netvane.flows.classnames import CLASSES
 from netvane.flows.engine import Engine
 from netvane.flows.prefixes import Prefixes
 from netvane.flows.totals import LAN, OTHER_DEVICE, RX, TX, WAN
 from tests import frames
+from tests.batches import batch_of
 
 SECOND = 1_000_000_000
 LOCAL = Prefixes(["198.51.100.0/24", "fd00:51::/32"])
-
-
-def batch_of(captured: Sequence[tuple[bytes, int]], ts: int = SECOND) -> Batch:
-    lengths = np.array([len(frame) for frame, _ in captured], dtype=np.int64)
-    data = np.frombuffer(bytes(LEAD) + b"".join(frame for frame, _ in captured) + bytes(TAIL), dtype=np.uint8)
-    return Batch(
-        data,
-        LEAD + np.cumsum(lengths) - lengths,
-        lengths.astype(np.uint64),
-        np.array([wire for _, wire in captured], dtype=np.uint64),
-        np.full(len(captured), ts, dtype=np.int64),
-    )
 
 
 def whole(*made: bytes) -> list[tuple[bytes, int]]:

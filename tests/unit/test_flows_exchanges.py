@@ -6,12 +6,12 @@ import dns.rrset
 import numpy as np
 
 from netvane.common.clock import NANOSECONDS
-from netvane.flows.batch import LEAD, TAIL, Batch
 from netvane.flows.dns import decode
 from netvane.flows.exchanges import MAX_QUESTION, MAX_WAITING, DnsExchange, DnsPacket, Exchanges, exchange_of
 from netvane.flows.nameport import NameReader
 from netvane.flows.payload import Payload
 from tests import frames
+from tests.batches import batch_of
 
 LAMP, ROUTER = bytes.fromhex("001788000001"), bytes.fromhex("02000000000a")
 CLIENT, OTHER_CLIENT = socket.inet_aton("198.51.100.7"), socket.inet_aton("198.51.100.8")
@@ -140,11 +140,7 @@ def read(reader: NameReader, *messages: bytes, protocol: int = 17) -> list[DnsEx
         addresses = (frames.LOCAL, frames.FAR) if there else (frames.FAR, frames.LOCAL)
         macs = (frames.GADGET, frames.ROUTER) if there else (frames.ROUTER, frames.GADGET)
         sent.append(frames.ethernet(frames.ipv4(segment, protocol, *addresses), 0x0800, *macs))
-    lengths = np.array([len(frame) for frame in sent])
-    data = np.frombuffer(bytes(LEAD) + b"".join(sent) + bytes(TAIL), np.uint8)
-    sizes = lengths.astype(np.uint64)
-    offsets = LEAD + np.cumsum(lengths) - lengths
-    return reader.read(Batch(data, offsets, sizes, sizes, np.arange(len(sent)) * 1_000_000))
+    return reader.read(batch_of([(frame, len(frame)) for frame in sent], np.arange(len(sent)) * 1_000_000))
 
 
 def test_names_are_read_from_packets() -> None:

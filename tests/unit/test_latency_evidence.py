@@ -226,25 +226,20 @@ def test_only_the_router_answers() -> None:
     assert only_router_answers(Observations(0).lay_out(snapshot, AROUND_WITHOUT_IPV6, seconds(63)))
 
 
+def silent_anchors(*answered: int) -> Evidence:
+    """After 600 probes, a second apart, of which each answered the first so many."""
+    snapshot = [ping(str(number), "anchor", 4, sent=600, answered=count) for number, count in enumerate(answered)]
+    return Observations(0).lay_out(snapshot, AROUND_WITHOUT_IPV6, seconds(600))
+
+
 def test_an_outage_began_when_those_fell_silent_that_fell_silent_together() -> None:
-    snapshot = [
-        ping("long_dead", "anchor", 4, sent=600, answered=1),
-        ping("b", "anchor", 4, sent=600, answered=590),
-        ping("c", "anchor", 4, sent=600, answered=592),
-    ]
-    evidence = Observations(0).lay_out(snapshot, AROUND_WITHOUT_IPV6, seconds(600))
+    evidence = silent_anchors(1, 590, 592)  # the first is long dead
     assert age(Verdict("isp"), evidence) == 10.0
     assert age(Verdict("ok"), evidence) == 0.0
 
 
 def test_those_that_are_asked_seldom_fall_silent_one_after_the_other() -> None:
-    snapshot = [
-        ping("often", "anchor", 4, sent=600, answered=588),
-        ping("seldom", "anchor", 4, sent=600, answered=591),
-        ping("more_seldom", "anchor", 4, sent=600, answered=595),
-    ]
-    evidence = Observations(0).lay_out(snapshot, AROUND_WITHOUT_IPV6, seconds(600))
-    assert age(Verdict("upstream"), evidence) == 12.0
+    assert age(Verdict("upstream"), silent_anchors(588, 591, 595)) == 12.0
 
 
 # Targets and paths
