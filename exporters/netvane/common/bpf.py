@@ -15,6 +15,7 @@ _ATTACH_FILTER = 26  # SO_ATTACH_FILTER, asm-generic/socket.h
 LDH_ABS, LDB_ABS, LDH_IND, LDB_IND = 0x28, 0x30, 0x48, 0x50
 LDX_IP_HEADER_LENGTH = 0xB1  # X = 4 * (frame[k] & 15)
 LDX_IMM, TAX = 0x01, 0x07
+LD_RANDOM, RANDOM = 0x20, 0xFFFFF038  # a word at SKF_AD_OFF + SKF_AD_RANDOM (linux/filter.h): 32 random bits
 AND, RSH, ADD_X = 0x54, 0x74, 0x0C
 JEQ, JGT, JGE, JSET, RET = 0x15, 0x25, 0x35, 0x45, 0x06
 

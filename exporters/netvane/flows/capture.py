@@ -1,8 +1,8 @@
 """The working loop: drains the rings into the engine, and tells what flows and names there were.
 
-It sleeps on a timer, because waiting for the socket would wake it for every packet. Caches are cold after a sleep, so
-that a small batch costs nearly as much as a large one: it drains every four seconds, or as soon as a ring is half full,
-and only looks at a slot or two in between, every 100 ms down to every 20 ms while packets come fast.
+Caches are cold after a sleep, so that a small batch costs nearly as much as a large one: it drains every four seconds,
+or as soon as a ring is half full, and only looks at a slot or two in between: every half second, and when the bell rings
+that the kernel rings once in some thousand packets; every 20 ms while packets come fast.
 """
 
 import threading
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from netvane.common.clock import Clock
-from netvane.flows import evidence
+from netvane.flows import bell, evidence
 from netvane.flows.engine import Engine
 from netvane.flows.evidence import Packet
 from netvane.flows.exchanges import DnsExchange
@@ -119,16 +119,17 @@ class Capture:
         pause = LONGEST_SECONDS
         drained = ticked = expired = time.monotonic()
         while not self._stopping.is_set():
-            time.sleep(pause)
+            self._sleep(pause)
             now = time.monotonic()
             pause = min(port.pause(now) for port in self.ports)
-            if pause and now - drained < DRAIN_SECONDS - LONGEST_SECONDS / 2:
+            if pause and now - drained < DRAIN_SECONDS:
+                pause = min(pause, DRAIN_SECONDS - (now - drained))
                 continue
             drained = now
             pause = LONGEST_SECONDS if pause else SHORTEST_SECONDS
             with self.lock:
                 self.catch_up()
-                if now - ticked >= TICK_SECONDS - LONGEST_SECONDS / 2:
+                if now - ticked >= TICK_SECONDS:
                     ticked = now
                     self._check_interfaces()
                     wall = self._clock.wall_ns()
@@ -140,6 +141,12 @@ class Capture:
                         self._queue(self.engine.expire(wall, tell=True).records)
                         self.names.memory.expire(wall)
                 self._tell_flows(FLOWS_AT_ONCE)
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds <= SHORTEST_SECONDS:  # as it is while the bell rings all the time
+            time.sleep(seconds)
+        else:
+            bell.wait([port.bell for port in self.ports if port.bell is not None], seconds)
 
     def _drain(self, port: Port) -> None:
         if port.rings is None:

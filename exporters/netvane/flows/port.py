@@ -1,22 +1,23 @@
-"""An interface that is listened to: its two rings, and for how long they may be left alone.
+"""An interface that is listened to: its two rings, its bell, and for how long they may be left alone.
 
 Names are read one packet at a time, so that their number is limited: what comes beyond that stays in its small ring
 until that is full, and the kernel counts the rest as dropped. Counting goes on.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from netvane.flows.bell import Bell
 from netvane.flows.namefilter import PROGRAM, SNAPLEN
 from netvane.flows.ring import BLOCK_BYTES, Counts, Ring
 
 NAME_RING_BYTES = 3 * BLOCK_BYTES
-# A ring must have room for what the fastest home brings while nobody looks.
-FASTEST = 500_000  # packets a second
-LONGEST_SECONDS, SHORTEST_SECONDS = 0.1, 0.02
-STEPS = (1 / 4, 3 / 8, 1 / 2, 5 / 8)  # of a ring: how much of it is used is known in these steps; above it is drained
+LONGEST_SECONDS, SHORTEST_SECONDS = 0.5, 0.02
+# How much of a ring is used is known in these steps; above the last it is drained.
+STEPS, NAME_STEPS = (1 / 4, 3 / 8, 1 / 2, 5 / 8), (1 / 4, 1 / 2, 3 / 4)
+HASTIER = 4  # times faster than until now packets may come: whoever does so sooner is heard by the bell
 HASTY_RATE, HASTY_USE = 1.5, 1 / 8  # while it fills that often in a second, it is drained above that share
-NAMES_USE = 3 / 4
 NAMES_A_SECOND = 2_000  # a home of 50 devices has some 20
 
 
@@ -35,6 +36,7 @@ class Port:
     counts: Counts = field(default_factory=Counts)
     name_counts: Counts = field(default_factory=Counts)
     rings: Rings | None = None
+    bell: Bell | None = None
     up: bool = False
     highest_use: float = 0.0  # of the ring of frames, since whoever shows it last looked
     last_frame_ns: int = 0
@@ -43,37 +45,51 @@ class Port:
 
     def open(self, size: int, *, promiscuous: bool) -> None:
         """`size`: bytes of the ring of frames. Raises OSError: no such interface, no right, no memory."""
-        frames = Ring(self.name, size, promiscuous=promiscuous, counts=self.counts)
-        try:
-            names = Ring(self.name, NAME_RING_BYTES, slot_bytes=SNAPLEN, program=PROGRAM, counts=self.name_counts)
-        except OSError:
-            frames.close()
-            raise
-        self.rings = Rings(frames, names)
+        with contextlib.ExitStack() as opened:
+            frames = opened.enter_context(
+                contextlib.closing(Ring(self.name, size, promiscuous=promiscuous, counts=self.counts))
+            )
+            names = opened.enter_context(
+                contextlib.closing(
+                    Ring(self.name, NAME_RING_BYTES, slot_bytes=SNAPLEN, program=PROGRAM, counts=self.name_counts)
+                )
+            )
+            self.bell = Bell(self.name)
+            self.rings = Rings(frames, names)
+            opened.pop_all()
 
     def close(self) -> None:
         """What waits is lost."""
         if self.rings is not None:
             self.rings.frames.close()
             self.rings.names.close()
-        self.rings = None
+        if self.bell is not None:
+            self.bell.close()
+        self.rings = self.bell = None
         self.up = False
 
     def pause(self, now: float) -> float:
-        """For how many seconds it may be left alone; 0: it must be drained. Names that have to wait do not press."""
+        """For how many seconds it may be left alone unless its bell rings; 0: it must be drained."""
         if self.rings is None:
             return LONGEST_SECONDS
         frames, names = self.rings
-        few = int(names.slots * NAMES_USE)
-        if names.is_used(few) and self._allowed(names, now) >= few:
-            return 0.0
-        hasty = HASTY_RATE * (now - self.measured)
+        used = _use(names, NAME_STEPS)
+        pause = (1 - used) * names.slots / NAMES_A_SECOND
+        if used == 1:
+            # They do not press while they have to wait.
+            pause = (names.slots * NAME_STEPS[-1] - self._allowed(names, now)) / NAMES_A_SECOND
+            if pause <= 0:
+                return 0.0
+        elapsed = now - self.measured
+        hasty = HASTY_RATE * elapsed
         if hasty < STEPS[-1] and frames.is_used(int(hasty * frames.slots)):
             return 0.0 if frames.is_used(int(HASTY_USE * frames.slots)) else SHORTEST_SECONDS
-        for used in STEPS:
-            if not frames.is_used(int(used * frames.slots)):
-                return min(max((1 - used) * frames.slots / FASTEST, SHORTEST_SECONDS), LONGEST_SECONDS)
-        return 0.0
+        used = _use(frames, STEPS)
+        if used == 1:
+            return 0.0
+        if used > STEPS[0]:  # until then the bell is sure to be heard in time
+            pause = min(pause, (1 - used) / used * elapsed / HASTIER)
+        return min(max(pause, SHORTEST_SECONDS), LONGEST_SECONDS)
 
     def measure(self, now: float) -> tuple[int, int]:
         """How many frames wait, and how many names that may be read now: after a quiet time as many as there are.
@@ -93,3 +109,8 @@ class Port:
 
     def _allowed(self, names: Ring, now: float) -> float:
         return min(self.names_allowed + (now - self.measured) * NAMES_A_SECOND, names.slots)
+
+
+def _use(ring: Ring, steps: tuple[float, ...]) -> float:
+    """The first of `steps` that the use of `ring` is below; 1 if there is none."""
+    return next((step for step in steps if not ring.is_used(int(step * ring.slots))), 1.0)
