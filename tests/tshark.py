@@ -39,7 +39,7 @@ _NAME_FIELDS = (
     "frame.protocols", "udp.stream", "udp.srcport", "udp.dstport", "udp.payload",
     "tcp.stream", "tcp.seq_raw", "tcp.payload",
     "dns.id", "dns.flags.response", "dns.qry.name", "dns.qry.type", "dns.flags.rcode", "dns.a", "dns.aaaa",
-    "tls.handshake.type", "tls.handshake.extensions_server_name", "tls.handshake.extensions_alpn_str", "quic.version",
+    "tls.handshake.type", "tls.handshake.extensions_server_name", "quic.version",
 )  # fmt: skip
 
 

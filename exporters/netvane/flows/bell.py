@@ -1,8 +1,8 @@
 """A bell that rings once in some thousand packets, for whoever sleeps while a ring fills.
 
-poll(2) on a ring wakes for every packet, and a look on a timer that is short enough for a flood costs 0.1 ms of CPU, ten
-times a second, all night. So one packet in ONE_IN goes to a socket of its own: at random, as a classic filter has no
-memory to count in. The kernel's part is one filter of three steps for each packet.
+poll(2) on a ring wakes for every packet, and a look on a timer that is short enough for a flood costs 0.1 ms of CPU,
+ten times a second, all night. So one packet in ONE_IN goes to a socket of its own: at random, as a classic filter has
+no memory to count in. The kernel's part is one filter of three steps for each packet.
 """
 
 import select

@@ -1,8 +1,8 @@
 """The working loop: drains the rings into the engine, and tells what flows and names there were.
 
 Caches are cold after a sleep, so that a small batch costs nearly as much as a large one: it drains every four seconds,
-or as soon as a ring is half full, and only looks at a slot or two in between: every half second, and when the bell rings
-that the kernel rings once in some thousand packets; every 20 ms while packets come fast.
+or as soon as a ring is half full. In between it looks at a slot or two every half second, and when the bell rings that
+the kernel rings once in some thousand packets; every 20 ms while packets come fast.
 """
 
 import threading

@@ -210,7 +210,10 @@ def _crypto_frames(plain: bytes) -> Iterator[tuple[int, bytes]]:
         while offset < len(plain):
             kind = plain[offset]
             offset += 1
-            if kind in {0, 1}:  # PADDING, PING
+            if kind == 0:  # PADDING, hundreds of them in a row
+                offset = len(plain) - len(plain[offset:].lstrip(b"\0"))
+                continue
+            if kind == 1:  # PING
                 continue
             if kind == 6:
                 at, offset = _varint(plain, offset)

@@ -11,6 +11,7 @@ to this program while bit 0 of its status is set. A slot, with PACKET_VNET_HDR a
 Slots are not cleared: what lies behind the captured length is an older frame's.
 """
 
+import bisect
 import errno
 import mmap
 import os
@@ -175,15 +176,21 @@ class Ring:
         """Frames that came since then (Unix ns) and were released: they stay in their slots until the ring comes round.
 
         The oldest eighth is left out, so that the kernel does not get there meanwhile. A tag that it took out of a
-        frame is not put back.
+        frame is not put back. While the clock is being set, some may be missing.
         """
-        slots = (self._head + np.arange(self.slots // SPARE_PART, self.slots)) % self.slots
+        oldest = bisect.bisect_left(range(self.slots), since, self.slots // SPARE_PART, key=self._came)
+        slots = (self._head + np.arange(oldest, self.slots)) % self.slots
         header = self._words[:, :6][slots]
         ts = header[:, 4].astype(np.int64) * NANOSECONDS + header[:, 5]
         rows = np.flatnonzero((ts >= since) & (header[:, 0] == 0))
         header = header[rows]
         offsets = slots[rows] * self._slot_bytes + (header[:, 3] & np.uint32(0xFFFF))
         return Batch(self._bytes, offsets, header[:, 2].astype(np.uint64), header[:, 1].astype(np.uint64), ts[rows])
+
+    def _came(self, ahead: int) -> int:
+        """When the frame came that is in the slot `ahead` of the next one: Unix ns, 0 where there never was one."""
+        at = (self._head + ahead) % self.slots * self._slot_words
+        return self._status[at + 4] * NANOSECONDS + self._status[at + 5]
 
     def fault(self) -> str | None:
         """What the kernel says of the interface, once: it went down. Taken away by being read."""

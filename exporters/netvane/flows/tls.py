@@ -5,7 +5,7 @@ joins them. What it keeps is bounded in connections, bytes and time, because any
 """
 
 import struct
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 
 import msgspec
 
@@ -19,9 +19,11 @@ WAIT_NS = 10 * NANOSECONDS
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
-_SERVER_NAME, _ALPN, _ENCRYPTED_CLIENT_HELLO = 0, 16, 0xFE0D
+_SERVER_NAME = 0
 _MAY_BE_HELLO = (b"", bytes([_CLIENT_HELLO]))
 _SHORT = struct.Struct("!H")
+_EXTENSION = struct.Struct("!HH")  # type, length
+_NAME = struct.Struct("!BH")  # type, length
 
 
 class TlsError(ValueError):
@@ -29,26 +31,20 @@ class TlsError(ValueError):
 
 
 class Hello(msgspec.Struct, frozen=True, gc=False):
-    """What a ClientHello says in the clear.
-
-    `ech` is True where it carries an encrypted ClientHello (RFC 9849): `server_name` is then that of the front, or, as
-    browsers send the extension with random content too, just the server's.
-    """
+    """What a ClientHello says in the clear; if an encrypted one is in it (RFC 9849), the name may be that of a front."""
 
     server_name: str | None
-    alpn: tuple[str, ...]
-    ech: bool
 
 
 def hello_in_records(stream: bytes) -> Hello | None:
     """The ClientHello at the beginning of a TCP stream, None if its end is yet to come. Raises TlsError."""
-    handshake = bytearray()
+    handshake = b""
     offset = 0
     while offset + 5 <= len(stream) and stream[offset] == _HANDSHAKE:
         (length,) = _SHORT.unpack_from(stream, offset + 3)
         handshake += stream[offset + 5 : offset + 5 + length]
         offset += 5 + length
-    hello = hello_in_handshake(bytes(handshake))
+    hello = hello_in_handshake(handshake)
     if hello is None and offset < len(stream) and stream[offset] != _HANDSHAKE:
         raise TlsError("a record of another type where the handshake should go on")
     return hello
@@ -76,50 +72,31 @@ def _hello(body: bytes) -> Hello:
     offset += 1 + body[offset]  # session id
     offset += 2 + _SHORT.unpack_from(body, offset)[0]  # cipher suites
     offset += 1 + body[offset]  # compression methods
-    server_name = None
-    alpn: tuple[str, ...] = ()
-    ech = False
-    for kind, data in _extensions(body, offset):
-        if kind == _SERVER_NAME:
-            server_name = _server_name(data)
-        elif kind == _ALPN:
-            alpn = tuple(name_of(protocol.split(b".")) for protocol in _protocols(data))
-        elif kind == _ENCRYPTED_CLIENT_HELLO:
-            ech = True
-    return Hello(server_name, alpn, ech)
-
-
-def _extensions(body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
-    if offset == len(body):  # as before TLS 1.2
-        return
+    if offset == len(body):  # no extensions, as before TLS 1.2
+        return Hello(None)
     end = offset + 2 + _SHORT.unpack_from(body, offset)[0]
     offset += 2
     while offset < end:
-        kind, length = struct.unpack_from("!HH", body, offset)
-        if offset + 4 + length > len(body):
+        kind, length = _EXTENSION.unpack_from(body, offset)
+        offset += 4
+        if offset + length > len(body):
             raise IndexError
-        yield kind, body[offset + 4 : offset + 4 + length]
-        offset += 4 + length
+        if kind == _SERVER_NAME and (name := _server_name(body[offset : offset + length])):
+            return Hello(name)
+        offset += length
+    return Hello(None)
 
 
 def _server_name(data: bytes) -> str | None:
     """RFC 6066 section 3: a list with one name of type 0 (host name) at most."""
     offset = 2
     while offset < len(data):
-        kind, length = struct.unpack_from("!BH", data, offset)
+        kind, length = _NAME.unpack_from(data, offset)
         raw = data[offset + 3 : offset + 3 + length]
         if kind == 0 and 0 < len(raw) <= 255:
             return name_of(raw.removesuffix(b".").split(b"."))
         offset += 3 + length
     return None
-
-
-def _protocols(data: bytes) -> Iterator[bytes]:
-    """RFC 7301 section 3.1."""
-    offset = 2
-    while offset < len(data):
-        yield data[offset + 1 : offset + 1 + data[offset]]
-        offset += 1 + data[offset]
 
 
 class _Begun(msgspec.Struct):

@@ -70,7 +70,8 @@ class Unusual:
 
     async def tend(self) -> None:
         """Write evidence, tell its findings, save what was learned."""
-        await asyncio.to_thread(self._tell_waiting)
+        if self._waiting:
+            await asyncio.to_thread(self._tell_waiting)
         if self._clock.monotonic_ns() - self._saved_ns >= SAVE_SECONDS * NANOSECONDS:
             self.save()
 

@@ -70,13 +70,17 @@ def place_of(text: str, prefixes: tuple[str, ...]) -> Literal["local4", "local6"
         return "any"
     if address.is_link_local or address.is_loopback or is_group(text) or address in _ULA:
         return "any"
-    networks = [network for network in map(ipaddress.ip_network, prefixes) if network.network_address not in _ULA]
-    family = [network for network in networks if network.version == address.version]
+    family = [network for network in _networks(prefixes) if network.version == address.version]
     if not family:
         return "any"
     if not any(address in network for network in family):
         return "off"
     return "local4" if address.version == 4 else "local6"
+
+
+@functools.lru_cache(maxsize=4)
+def _networks(prefixes: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [network for network in map(ipaddress.ip_network, prefixes) if network.network_address not in _ULA]
 
 
 def _off_network(device: DeviceTick, address: str, prefixes: tuple[str, ...]) -> Finding:
