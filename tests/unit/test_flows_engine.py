@@ -97,7 +97,7 @@ def test_no_counter_falls_through_expiry_a_full_table_and_new_prefixes() -> None
             assert engine.table.folded_frames > 0
             engine.set_prefixes(Prefixes(["203.0.113.0/24"]))
         if step % 3 == 2:
-            engine.expire(step * 20 * SECOND, tell=True)
+            engine.expire(step * 20 * SECOND, tell=1000)
         after = everything(engine)
         assert len(after) == len(before)
         assert (after >= before).all()
@@ -138,8 +138,8 @@ def test_a_conversation_becomes_one_flow() -> None:
         macs = (frames.GADGET, frames.ROUTER) if ends == forth else (frames.ROUTER, frames.GADGET)
         made = frames.ethernet(frames.ipv4(frames.tcp(source, destination, flags), 6, *ends), 0x0800, *macs)
         engine.process(batch_of(whole(made), ts=(10 + second) * SECOND))
-    assert engine.expire(16 * SECOND, tell=True).records == []
-    (flow,) = engine.expire(20 * SECOND, tell=True).records
+    assert engine.expire(16 * SECOND, tell=1000).records == []
+    (flow,) = engine.expire(20 * SECOND, tell=1000).records
     assert (flow.state, flow.tx_frames, flow.rx_frames, flow.forward, flow.local) == ("closed", 3, 2, True, False)
     assert (flow.first, flow.last, flow.tcp_flags) == (10 * SECOND, 14 * SECOND, 0x1B)
     assert flow.tx_bytes == 3 * 54
@@ -152,7 +152,23 @@ def test_a_long_flow_is_told_every_five_minutes_with_what_it_did_since() -> None
     told = []
     for second in range(0, 1000, 10):
         engine.process(batch_of(whole(made), ts=second * SECOND))
-        told += engine.expire(second * SECOND, tell=True).records
-    told += engine.expire(2000 * SECOND, tell=True).records
+        told += engine.expire(second * SECOND, tell=1000).records
+    told += engine.expire(2000 * SECOND, tell=1000).records
     assert [flow.state for flow in told] == ["open", "open", "open", "timeout"]
     assert sum(flow.tx_frames for flow in told) == 100
+
+
+def test_flows_that_are_not_told_are_counted_and_long_ones_told_the_next_time() -> None:
+    engine = Engine(LOCAL)
+    engine.process(batch_of(flood(30, 0x0B000000)))
+    made = frames.ethernet(frames.ipv4(frames.udp(50000, 4500, bytes(100)), 17))
+    for second in range(0, 400, 10):
+        engine.process(batch_of(whole(made), ts=second * SECOND))
+    first = engine.expire(400 * SECOND, tell=0)
+    assert (first.records, first.untold, len(first.kept)) == ([], 30, 1)
+    second_time = engine.expire(420 * SECOND, tell=2)
+    assert [(flow.state, flow.tx_frames) for flow in second_time.records] == [("open", 40)]
+    engine.process(batch_of(flood(30, 0x0C000000) + whole(made), ts=430 * SECOND))
+    some = engine.expire(465 * SECOND, tell=7)
+    assert (len(some.records), some.untold, engine.table.taken) == (7, 23, 1)
+    assert len({flow.key for flow in some.records}) == 7

@@ -79,10 +79,10 @@ def analyze(path: Path) -> Analysis:
             _read_dns(processed, messages)
             now = int(batch.ts[-1])
             if now >= next_expiry or engine.table.full:
-                ended.append(engine.expire(now, tell=False).ended)
+                ended.append(engine.expire(now, tell=0).ended)
                 next_expiry = now + EXPIRE_NS
         problem = capture.problem
-    ended.append(engine.expire(END_OF_TIME, tell=False).ended)
+    ended.append(engine.expire(END_OF_TIME, tell=0).ended)
     totals = engine.totals
     return Analysis(
         frames=totals.all_frames,

@@ -85,7 +85,7 @@ class Capture:
         with self.lock:
             if self._failure is None:
                 self.catch_up()
-            self._queue(self.engine.expire(2**62, tell=True).records)
+            self._expire(2**62)
             self._tell_flows(MAX_FLOWS_WAITING)
             for port in self.ports:
                 port.close()
@@ -138,7 +138,7 @@ class Capture:
                     # Behind the tick: what began is asked for before it is forgotten.
                     if now - expired >= EXPIRE_SECONDS or self.engine.table.full:
                         expired = now
-                        self._queue(self.engine.expire(wall, tell=True).records)
+                        self._expire(wall)
                         self.names.memory.expire(wall)
                 self._tell_flows(FLOWS_AT_ONCE)
 
@@ -175,10 +175,10 @@ class Capture:
             waiting -= len(batch)
             ring.release(batch)
 
-    def _queue(self, records: list[FlowRecord]) -> None:
-        room = MAX_FLOWS_WAITING - len(self._records)
-        self.suppressed += max(len(records) - room, 0)
-        self._records.extend(records[:room])
+    def _expire(self, now: int) -> None:
+        found = self.engine.expire(now, tell=MAX_FLOWS_WAITING - len(self._records))
+        self.suppressed += found.untold
+        self._records.extend(found.records)
 
     def _tell_flows(self, count: int) -> None:
         """In small portions: thousands at once would take longer than the ring can wait."""

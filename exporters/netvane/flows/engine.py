@@ -157,8 +157,8 @@ class Engine:
         self._describe(np.flatnonzero(self.accounts.known & (self.table.hashes != 0)))
         self._begun = begun
 
-    def expire(self, now: int, *, tell: bool) -> Survey:
-        """Drop what is silent, and say what flows did (see survey)."""
+    def expire(self, now: int, *, tell: int) -> Survey:
+        """Drop what is silent, and say what flows did, at most `tell` of them (see survey)."""
         self.settle()
         found = survey(self.table, self.accounts, now, tell=tell)
         if found.dropped:

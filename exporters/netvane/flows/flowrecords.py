@@ -55,10 +55,12 @@ class FlowRecord(NamedTuple):
 class Survey(NamedTuple):
     """`records`: flows that ended, and long ones with what they did since they were last told.
 
-    `ended`: uint64, protocols of the flows that ended. `kept`: positions of entries that stay, in no order.
+    `untold`: how many ended and are not among them. `ended`: uint64, protocols of the flows that ended. `kept`:
+    positions of entries that stay, in no order.
     """
 
     records: list[FlowRecord]
+    untold: int
     ended: U64
     kept: I64
     dropped: int
@@ -104,11 +106,11 @@ def _host_order(port: U64) -> U64:
     return (port & _U(0xFF)) << _U(8) | port >> _U(8)
 
 
-def survey(table: FlowTable, accounts: Accounts, now: int, *, tell: bool) -> Survey:
-    """Which flows ended, which are to be told (none unless `tell`), which entries stay."""
+def survey(table: FlowTable, accounts: Accounts, now: int, *, tell: int) -> Survey:
+    """Which flows ended, which are to be told (at most so many), which entries stay."""
     taken = np.flatnonzero(table.hashes)
     if not taken.size:
-        return Survey([], taken.astype(np.uint64), taken, 0)
+        return Survey([], 0, taken.astype(np.uint64), taken, 0)
     classes = accounts.classes[taken].astype(np.uint64)
     limit = _silence(classes, pressed=table.full)
     # Entries of look-ups leave one by one; those that leave together are told together.
@@ -131,61 +133,71 @@ def survey(table: FlowTable, accounts: Accounts, now: int, *, tell: bool) -> Sur
     ended = now - last > limits
     due = ~ended & (now - first > REPORT_SECONDS * SECOND)
 
-    opening = table.keys[entries[starts]]
-    is_flow = _is_flow(opening)
-    told = np.flatnonzero((ended | due) & is_flow & tell)
+    words = table.keys[entries[starts], 6]
+    is_flow = _is_flow(words)
+    to_tell = np.flatnonzero((ended | due) & is_flow)
+    told = to_tell[:tell]
     states = np.where(due, 0, np.where(closed, 1, 2))
-    groups = _Groups(entries, starts, flow, last, flags)
-    records = _records(table, accounts, groups, told, states[told])
+    records = _records(table, accounts, _groups(entries, starts, told), last[told], flags[told], states[told])
+    # A long flow that there was no room for is told the next time.
+    due[to_tell[tell:]] = False
     reported = entries[due[flow]]
     accounts.frames[reported] = 0
     accounts.bytes[reported] = 0
     table.first[reported] = now
     kept = entries[~ended[flow]]
-    protocols = (opening[ended & is_flow, 6] >> _U(k.PROTOCOL_SHIFT)) & _U(0xFF)
-    return Survey(records, protocols, kept, len(taken) - len(kept))
+    protocols = (words[ended & is_flow] >> _U(k.PROTOCOL_SHIFT)) & _U(0xFF)
+    untold = int(np.count_nonzero(ended[to_tell[tell:]]))
+    return Survey(records, untold, protocols, kept, len(taken) - len(kept))
 
 
 class _Groups(NamedTuple):
     """`entries` (positions) in groups that begin at `starts`, one a flow, the opening entry first.
 
-    `flow` is the group of each entry; `last` and `flags` are one for each group.
+    `flow` is the group of each entry.
     """
 
     entries: I64
     starts: I64
     flow: I64
-    last: I64
-    flags: U8
 
 
-def _records(table: FlowTable, accounts: Accounts, groups: _Groups, told: I64, states: I64) -> list[FlowRecord]:
-    """Records of the flows `told`, whose `states` are indices into _STATES."""
-    if not told.size:
+def _groups(entries: I64, starts: I64, chosen: I64) -> _Groups:
+    """The groups whose numbers are `chosen`, numbered anew."""
+    sizes = np.diff(starts, append=len(entries))[chosen]
+    begins = np.cumsum(sizes) - sizes
+    flow = np.repeat(np.arange(len(chosen)), sizes)
+    return _Groups(entries[starts[chosen][flow] + np.arange(len(flow)) - begins[flow]], begins, flow)
+
+
+def _records(
+    table: FlowTable, accounts: Accounts, groups: _Groups, last: I64, flags: U8, states: I64
+) -> list[FlowRecord]:
+    """A record for each group; `last`, `flags` and `states` (indices into _STATES) are one for each."""
+    if not len(groups.starts):
         return []
-    entries, starts, flow, last, flags = groups
-    keys, opening = table.keys[entries], table.keys[entries[starts]]
+    entries, starts, flow = groups
+    keys, first = table.keys[entries], entries[starts]
+    opening = table.keys[first]
     same = (keys[:, 2:6] == opening[flow, 2:6]).all(axis=1)
     # Between two ports of one address, addresses do not tell the directions apart.
     loop = (opening[:, 2:4] == opening[:, 4:6]).all(axis=1)
     same &= ~loop[flow] | (keys[:, 6] & _U(0xFFFF) == opening[flow, 6] & _U(0xFFFF))
     sums = [
-        np.add.reduceat(np.where(direction, column[entries], _U(0)), starts)[told].tolist()
+        np.add.reduceat(np.where(direction, column[entries], _U(0)), starts).tolist()
         for direction in (same, ~same)
         for column in (accounts.frames, accounts.bytes)
     ]
-    scopes = accounts.scopes[entries[starts]][told]
-    forward = (scopes != DESTINATION).tolist()
-    local = (scopes == (SOURCE | DESTINATION)).tolist()
+    scopes = accounts.scopes[first]
     result = []
     rows = zip(
-        opening[told].tolist(),
-        table.first[entries[starts]][told].tolist(),
-        last[told].tolist(),
+        opening.tolist(),
+        table.first[first].tolist(),
+        last.tolist(),
         *sums,
-        flags[told].tolist(),
-        forward,
-        local,
+        flags.tolist(),
+        (scopes != DESTINATION).tolist(),
+        (scopes == (SOURCE | DESTINATION)).tolist(),
         states.tolist(),
         strict=True,
     )
@@ -204,8 +216,8 @@ def _silence(classes: U64, *, pressed: bool) -> I64:
     return np.minimum(seconds, PRESSED_SECONDS if pressed else TCP_SECONDS) * SECOND
 
 
-def _is_flow(keys: U64) -> npt.NDArray[np.bool_]:
-    """Between two addresses, and not an entry of `other`."""
-    flags: U64 = keys[:, 6] >> _U(k.FLAGS_SHIFT)
+def _is_flow(words: U64) -> npt.NDArray[np.bool_]:
+    """Between two addresses, and not an entry of `other`, by word 6 of the key."""
+    flags: U64 = words >> _U(k.FLAGS_SHIFT)
     is_flow: npt.NDArray[np.bool_] = flags & _U(k.FOLDED | k.IP) == _U(k.IP)
     return is_flow

@@ -31,7 +31,7 @@ class TlsError(ValueError):
 
 
 class Hello(msgspec.Struct, frozen=True, gc=False):
-    """What a ClientHello says in the clear; if an encrypted one is in it (RFC 9849), the name may be that of a front."""
+    """What a ClientHello says in the clear; if it hides another (RFC 9849), the name may be that of a front."""
 
     server_name: str | None
 
