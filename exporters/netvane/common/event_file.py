@@ -62,7 +62,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     else:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heard only by an empty file
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
-    connection.execute("PRAGMA cache_size = -4096")  # KiB
+    connection.execute("PRAGMA cache_size = -1024")  # KiB
     migrate(connection, path, MIGRATIONS)
 
 
