@@ -1,23 +1,15 @@
 """A bell that rings once in some thousand packets, for whoever sleeps while a ring fills.
 
 poll(2) on a ring wakes for every packet, and a look on a timer that is short enough for a flood costs 0.1 ms of CPU,
-ten times a second, all night. So one packet in ONE_IN goes to a socket of its own: at random, as a classic filter has
-no memory to count in. The kernel's part is one filter of three steps for each packet.
+ten times a second, all night. So one packet in many goes to a socket of its own: at random, as a classic filter has no
+memory to count in. The kernel's part is one filter of three steps for each packet.
 """
 
 import select
 import socket
 from collections.abc import Iterable
 
-from netvane.common.bpf import JSET, LD_RANDOM, RANDOM, RET, Program, Step, attach
-
-ONE_IN = 4096  # a power of two
-PROGRAM: Program = (
-    ("", Step(LD_RANDOM, RANDOM)),
-    ("", Step(JSET, ONE_IN - 1, "quiet")),
-    ("", Step(RET, 1)),
-    ("quiet", Step(RET, 0)),
-)
+from netvane.common.bpf import JGE, LD_RANDOM, RANDOM, RET, Program, Step, attach
 
 _ETH_P_ALL = 0x0003
 _FEW = 8  # more than the smallest buffer holds
@@ -26,11 +18,11 @@ _FEW = 8  # more than the smallest buffer holds
 class Bell:
     """Of one interface. Once that is gone, it rings no more."""
 
-    def __init__(self, interface: str) -> None:
-        """Raises OSError: no such interface, no right."""
+    def __init__(self, interface: str, packets: int) -> None:
+        """It rings about once in so many packets. Raises OSError: no such interface, no right."""
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
-            attach(self._socket, PROGRAM)
+            attach(self._socket, _one_in(packets))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # one is enough
             self._socket.bind((interface, _ETH_P_ALL))
         except BaseException:
@@ -62,3 +54,12 @@ def wait(bells: Iterable[Bell], seconds: float) -> None:
         poll.register(number, select.POLLIN)
     for number, _ in poll.poll(seconds * 1000):
         by_number[number].hush()
+
+
+def _one_in(packets: int) -> Program:
+    return (
+        ("", Step(LD_RANDOM, RANDOM)),
+        ("", Step(JGE, 2**32 // packets, "quiet")),
+        ("", Step(RET, 1)),
+        ("quiet", Step(RET, 0)),
+    )
