@@ -62,7 +62,11 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def _gpg(directory: Path, *arguments: str) -> str:
-    return _output(directory, "gpg", "--homedir", str(directory), "--batch", "--quiet", *arguments)
+    home = ("--homedir", str(directory))
+    try:
+        return _output(directory, "gpg", *home, "--batch", "--quiet", *arguments)
+    finally:
+        _output(directory, "gpgconf", *home, "--kill", "all")  # the agent would stay for ever
 
 
 def _output(directory: Path, *command: str) -> str:

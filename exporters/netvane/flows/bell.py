@@ -2,7 +2,7 @@
 
 poll(2) on a ring wakes for every packet, and a look on a timer that is short enough for a flood costs 0.1 ms of CPU,
 ten times a second, all night. So one packet in many goes to a socket of its own: at random, as a classic filter has no
-memory to count in. The kernel's part is one filter of three steps for each packet.
+memory to count in. The kernel's part is 0.1 to 0.2 microseconds a packet: a home has a thousand packets a second.
 """
 
 import select
