@@ -4,7 +4,6 @@ Figures are of processes that run as their users run them: `netvane flows` with 
 with its flow table, tshark with a few fields.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tests import frames
+from tests.bench.processes import cpu_seconds, resident_mb
 from tests.lab.exporters import RunningExporter, running_exporter
-from tests.lab.listening import send
+from tests.lab.listening import cable, send
 from tests.lab.netns import Namespace
 from tests.lab.processes import PYTHON, Process
-from tests.lab.rack import Rack
 from tests.lab.transfer import transfer
 from tests.lab.wait import eventually
 
@@ -32,28 +31,17 @@ CROWD_PREFIXES = ["10.77.0.0/24"]
 CROWD_A_SECOND = 1_000  # flows that begin: fewer connections of a device than are a flood
 CROWD_SECONDS = 45.0  # two expiries
 _SENDER = frames.GADGET.hex(":")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def run(directory: Path, mix: Path) -> dict[str, Any]:
     return {"segmentation_offload": _offload(directory), "live": _live(directory, mix), "memory": _memory(directory)}
 
 
-def _pair(rack: Rack) -> tuple[Namespace, Namespace]:
-    sender, watcher = rack.namespaces("sender", "watcher")
-    sender.ip(f"link add eth0 type veth peer name ap netns {watcher.name}", "link set eth0 up", "link set lo up")
-    watcher.ip("link set ap up", "link set lo up")
-    for namespace in (sender, watcher):
-        namespace.sysctl({"net.ipv6.conf.all.disable_ipv6": "1"})
-    return sender, watcher
-
-
 def _offload(directory: Path) -> dict[str, Any]:
     """20 MB over TCP with segmentation offload and without: frames and bytes as they are on the wire."""
     found: dict[str, Any] = {}
     for state in ("on", "off"):
-        with Rack() as rack:
-            sender, watcher = _pair(rack)
+        with cable() as (sender, watcher):
             place = directory / f"offload-{state}"
             place.mkdir()
             with running_exporter("flows", watcher, place, {"flows": {"interfaces": ["ap"]}}) as exporter:
@@ -95,8 +83,7 @@ def _watched(directory: Path, capture: Path, pace: list[str], watchers: tuple[st
     """One watcher after the other on the same packets: the share of a core that each took."""
     found: dict[str, Any] = {}
     for name in watchers:
-        with Rack() as rack:
-            sender, watcher = _pair(rack)
+        with cable() as (sender, watcher):
             found[name] = _WATCHERS[name](
                 sender, watcher, directory / f"{name}{len(list(directory.iterdir()))}", capture, pace
             )
@@ -108,10 +95,10 @@ def _replay(sender: Namespace, capture: Path, pace: list[str], process: Process,
     sent = _send(sender, capture, pace, WARM_SECONDS)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     pids = [process.pid, *map(int, children)]
-    before, start = sum(map(_cpu_seconds, pids)), time.monotonic()
+    before, start = sum(map(cpu_seconds, pids)), time.monotonic()
     sent += _send(sender, capture, pace, seconds)
     time.sleep(0.5)
-    return (sum(map(_cpu_seconds, pids)) - before) / (time.monotonic() - start), sent
+    return (sum(map(cpu_seconds, pids)) - before) / (time.monotonic() - start), sent
 
 
 def _cost(share: float, sent: int) -> dict[str, Any]:
@@ -142,11 +129,6 @@ def _flood_from(sender: Namespace, capture: Path, rate: float, seconds: float) -
     return int(sender.run(flood, timeout=seconds + 60).stdout)
 
 
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
 def _netvane(sender: Namespace, watcher: Namespace, place: Path, capture: Path, pace: list[str]) -> dict[str, Any]:
     place.mkdir()
     settings = {"flows": {"interfaces": ["ap"], "local_prefixes": MIX_PREFIXES, "recorder": {"enabled": False}}}
@@ -161,7 +143,7 @@ def _netvane(sender: Namespace, watcher: Namespace, place: Path, capture: Path, 
             "seen": round(_seen(exporter)),
             "dropped": round(exporter.value("netvane_flows_capture_dropped_total", ring="frames")),
             "names_dropped": round(exporter.value("netvane_flows_capture_dropped_total", ring="names")),
-            "rss_mb": _resident_mb(exporter),
+            "rss_mb": round(resident_mb(exporter.process.pid)),
             "scrape_ms": round(1000 * scrape),
         }
 
@@ -200,26 +182,22 @@ def _memory(directory: Path) -> dict[str, Any]:
     place = directory / "memory"
     place.mkdir()
     settings = {"flows": {"interfaces": ["ap"], "local_prefixes": CROWD_PREFIXES, "recorder": {"enabled": False}}}
-    with Rack() as rack:
-        sender, watcher = _pair(rack)
-        with running_exporter("flows", watcher, place, settings) as exporter:
-            started = time.monotonic()
-            for first in range(0, CROWD_FLOWS, CROWD_A_SECOND // 10):
-                send(
-                    sender, [made for flow in range(first, first + CROWD_A_SECOND // 10) for made in _connection(flow)]
-                )
-                time.sleep(max(started + first / CROWD_A_SECOND - time.monotonic(), 0))
-            time.sleep(CROWD_SECONDS)
-            return {
-                "devices": CROWD_DEVICES,
-                "live_flows": CROWD_FLOWS,
-                "table_entries": round(exporter.value("netvane_flows_table_entries")),
-                "folded_frames": round(exporter.value("netvane_flows_folded_frames_total")),
-                "dns_messages": round(exporter.value("netvane_flows_dns_messages_total")),
-                "dropped": round(exporter.value("netvane_flows_capture_dropped_total")),
-                "rss_mb": _resident_mb(exporter),
-                "goal": "less than 120 MB, nothing folded",
-            }
+    with cable() as (sender, watcher), running_exporter("flows", watcher, place, settings) as exporter:
+        started = time.monotonic()
+        for first in range(0, CROWD_FLOWS, CROWD_A_SECOND // 10):
+            send(sender, [made for flow in range(first, first + CROWD_A_SECOND // 10) for made in _connection(flow)])
+            time.sleep(max(started + first / CROWD_A_SECOND - time.monotonic(), 0))
+        time.sleep(CROWD_SECONDS)
+        return {
+            "devices": CROWD_DEVICES,
+            "live_flows": CROWD_FLOWS,
+            "table_entries": round(exporter.value("netvane_flows_table_entries")),
+            "folded_frames": round(exporter.value("netvane_flows_folded_frames_total")),
+            "dns_messages": round(exporter.value("netvane_flows_dns_messages_total")),
+            "dropped": round(exporter.value("netvane_flows_capture_dropped_total")),
+            "rss_mb": round(resident_mb(exporter.process.pid)),
+            "goal": "less than 120 MB, nothing folded",
+        }
 
 
 def _connection(number: int) -> Iterator[bytes]:
@@ -247,8 +225,3 @@ def _sent(mac: bytes, local: bytes, far: bytes, segment: bytes, protocol: int) -
 def _received(mac: bytes, local: bytes, far: bytes, segment: bytes, protocol: int) -> bytes:
     packet = frames.ipv4(segment, protocol, far, local)
     return frames.ethernet(packet, source=frames.ROUTER, destination=mac)
-
-
-def _resident_mb(exporter: RunningExporter) -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{exporter.process.pid}/status").read_text())
-    return round(int(found[1]) / 1024) if found else 0

@@ -5,7 +5,6 @@ All in namespaces of its own: 50 hosts on a /24, then 500 on a /22.
 
 import asyncio
 import contextlib
-import os
 import statistics
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from netvane.hosts.household import Household
 from netvane.hosts.registry_file import RegistryFile
 from netvane.hosts.registry_rows import take_unsaved
 from netvane.hosts.vendors import load_now
+from tests.bench.processes import cpu_seconds, resident_mb
 from tests.clock import FakeClock
 from tests.lab.crowd import crowd, mac_of
 from tests.lab.exporters import running_exporter
@@ -64,9 +64,9 @@ def _small() -> dict[str, Any]:
     with Rack() as rack:
         mon, _ = crowd(rack, addresses)
         with running_raw(mon, rack.directory, "--interface=eth0") as raw:
-            cpu = _cpu_seconds(raw.process.pid)
+            cpu = cpu_seconds(raw.process.pid)
             wall, found = _timed(lambda: _sweep(raw, SMALL))
-            cpu = (_cpu_seconds(raw.process.pid) - cpu) / TURNS
+            cpu = (cpu_seconds(raw.process.pid) - cpu) / TURNS
             arp_scan, _ = _timed(lambda: _count(mon, "arp-scan --interface=eth0 --quiet --plain " + SMALL))
             nmap, _ = _timed(lambda: _count(mon, "nmap -sn -n -oG - " + SMALL, "Status: Up"))
             scapy, _ = _timed(lambda: int(mon.run([sys.executable, "-c", SCAPY]).stdout))
@@ -98,12 +98,12 @@ def _large() -> dict[str, Any]:
                 text = mon.http(exporter.url + "/metrics").text
                 times.append(time.perf_counter() - began)
                 time.sleep(1)
-            cpu = _cpu_seconds(exporter.process.pid)
+            cpu = cpu_seconds(exporter.process.pid)
             for _ in range(SCRAPES):
                 mon.http(exporter.url + "/metrics")
-            cpu = (_cpu_seconds(exporter.process.pid) - cpu) / SCRAPES
+            cpu = (cpu_seconds(exporter.process.pid) - cpu) / SCRAPES
             exporter_mb = exporter.value("process_resident_memory_bytes") / 1e6
-            helper_mb = _resident_mb(raw.process.pid)
+            helper_mb = resident_mb(raw.process.pid)
             return {
                 "found": exporter.value("netvane_sweep_hosts"),
                 "sweep_s": round(exporter.value("netvane_sweep_duration_seconds"), 2),
@@ -175,14 +175,3 @@ def _sweep(raw: RunningRaw, subnet: str) -> int:
 
 def _count(namespace: Namespace, command: str, wanted: str = "") -> int:
     return sum(wanted in line for line in namespace.run(command, timeout=60).stdout.splitlines())
-
-
-def _cpu_seconds(pid: int) -> float:
-    """User and system time, fields 14 and 15 of /proc/PID/stat, proc(5)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -28,7 +28,11 @@ def cable() -> Iterator[tuple[Namespace, Namespace]]:
 def plug(sender: Namespace, watcher: Namespace) -> None:
     sender.ip(f"link add eth0 type veth peer name ap netns {watcher.name}", "link set eth0 up", "link set lo up")
     watcher.ip("link set ap up", "link set lo up")
-    # The kernel says so up to a second later: net/core/link_watch.c.
+    wait_for_carrier(watcher)
+
+
+def wait_for_carrier(watcher: Namespace) -> None:
+    """The kernel says so up to a second later: net/core/link_watch.c."""
     eventually(lambda: "state UP" in watcher.run("ip link show ap").stdout, what="a carrier")
 
 

@@ -12,7 +12,7 @@ from netvane.flows import bell
 from netvane.flows.bell import Bell
 from tests import frames
 from tests.lab.exporters import running_exporter
-from tests.lab.listening import cable, send
+from tests.lab.listening import cable, send, wait_for_carrier
 from tests.lab.netns import Namespace
 from tests.lab.wait import eventually
 
@@ -37,6 +37,12 @@ def rings(one: Bell) -> bool:
     return bool(poll.poll(0))
 
 
+def rings_once(one: Bell) -> None:
+    eventually(lambda: rings(one), what="a word about it")
+    bell.wait([one], 60)
+    assert not rings(one)
+
+
 def test_it_rings_about_as_often_as_it_should_and_stops_when_it_was_heard() -> None:
     with cable() as (sender, watcher), bell_of(watcher) as one, bell_of(watcher, 2**31) as silent:
         assert not rings(one)
@@ -58,11 +64,9 @@ def test_it_rings_about_as_often_as_it_should_and_stops_when_it_was_heard() -> N
 def test_an_interface_that_goes_down_rings_once_and_goes_on_when_it_is_back() -> None:
     with cable() as (sender, watcher), bell_of(watcher) as one:
         watcher.ip("link set ap down")
-        eventually(lambda: rings(one), what="a word about it")
-        bell.wait([one], 60)
-        assert not rings(one)
+        rings_once(one)
         watcher.ip("link set ap up")
-        eventually(lambda: "state UP" in watcher.run("ip link show ap").stdout, what="a carrier")
+        wait_for_carrier(watcher)
         send(sender, [FRAME] * 2000)
         assert rings(one)
 
@@ -70,9 +74,7 @@ def test_an_interface_that_goes_down_rings_once_and_goes_on_when_it_is_back() ->
 def test_an_interface_that_is_gone_rings_once_and_there_is_no_new_bell() -> None:
     with cable() as (_, watcher), bell_of(watcher) as one:
         watcher.ip("link del ap")
-        eventually(lambda: rings(one), what="a word about it")
-        bell.wait([one], 60)
-        assert not rings(one)
+        rings_once(one)
         with pytest.raises(OSError, match="No such device"):
             watcher.call(lambda: Bell("ap", ONE_IN))
 
