@@ -21,6 +21,7 @@ from netvane.common import control
 from netvane.common.clock import SystemClock
 from netvane.common.command import as_text, main
 from netvane.common.control import ControlAbsentError, ControlError, ControlServer, Handler
+from netvane.common.event_inbox import Limits
 from netvane.common.event_retention import DAY
 from netvane.common.events import EventStore, event_file_of
 from tests.eventkit import CHILD, MAC, SAMPLES, dns, eventually, running_store, verdict
@@ -419,6 +420,17 @@ def test_a_search_does_not_block_the_loop(tmp_path: Path) -> None:
     with running_store(tmp_path / "events.db") as store:
         fill(store)
         assert asyncio.run(run(store)) > 1
+
+
+def test_the_answer_has_what_happened_before_the_question(tmp_path: Path) -> None:
+    """Although bulk waits to be written: who has seen a metric change finds the event of it."""
+    with (
+        running_store(tmp_path / "events.db", limits=Limits(batch_seconds=3600)) as store,
+        serving(tmp_path / "s.sock", {"events": control.events_handler(store)}),
+    ):
+        for number in range(20):
+            store.append(SAMPLES["dns"] if number % 2 else SAMPLES["verdict"])
+            assert len(list(control.ask(tmp_path / "s.sock", "events", {}))) == number + 1
 
 
 def test_a_damaged_database_is_an_error_to_the_client_only(tmp_path: Path) -> None:

@@ -75,6 +75,17 @@ def test_bulk_waits_and_precious_does_not(tmp_path: Path) -> None:
     assert waiting.result(0)
 
 
+def test_a_flush_waits_for_what_was_appended_and_for_no_more(tmp_path: Path) -> None:
+    with running_store(tmp_path / "events.db", limits=Limits(batch_seconds=3600)) as store:
+        store.flush()  # of nothing
+        for turn in range(3):
+            store.append(dns(f"n{turn}"))
+            store.flush()
+            assert found(store)[0] == f"n{turn}"
+        assert store.stats().pending == 0
+    store.flush()  # of a store that is closed
+
+
 def test_bulk_is_written_when_its_time_has_come(tmp_path: Path) -> None:
     with running_store(tmp_path / "events.db", limits=Limits(batch_seconds=0.2)) as store:
         assert store.append_confirmed(dns("soon")).result(10)

@@ -1,17 +1,22 @@
 """`netvane ask`, on a real event store."""
 
+import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from netvane.common import devices, exchange
 from netvane.common.clock import NANOSECONDS, rfc3339
 from netvane.common.devices import DevicesView, PublishedDevice
+from netvane.common.event_inbox import Limits
 from netvane.common.event_schema import Dns, Flow
 from netvane.common.events import EventStore, event_file_of
-from netvane.flows.ask import main
+from netvane.flows.ask import handlers, main
+from netvane.flows.questions import Question
 from tests.clock import FakeClock
+from tests.eventkit import running_store
 
 MAC, OTHER = "24:0a:c4:00:00:01", "24:0a:c4:00:00:02"
 NOW = FakeClock().wall_ns() - 1
@@ -121,6 +126,19 @@ def test_tables_and_csv(place: list[str], capsys: pytest.CaptureFixture[str]) ->
     assert lines[1].startswith("203.0.113.7,,tcp,80,wan,1,1000,2000,")
     assert main([*place, "--device", "nobody"], FakeClock()) == 0
     assert capsys.readouterr().out.split()[:3] == ["peer", "country", "protocol"]
+
+
+def test_a_running_exporter_answers_with_what_has_just_happened(tmp_path: Path) -> None:
+    async def rows() -> list[bytes]:
+        asked = msgspec.json.encode(Question(device=MAC, view="dns", since=0, limit=10))
+        return [row async for row in answers["ask"](msgspec.Raw(asked))]
+
+    path = tmp_path / "events.db"
+    with running_store(path, limits=Limits(batch_seconds=3600)) as store:
+        answers = handlers(path, lambda _: (), store.flush)
+        store.append(question("api.example", "NOERROR"), mac=MAC)
+        (row,) = asyncio.run(rows())
+    assert json.loads(row)["name"] == "api.example"
 
 
 def test_without_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

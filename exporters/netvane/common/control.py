@@ -177,10 +177,15 @@ class ControlServer:
 
 
 def events_handler(store: EventStore) -> Handler:
-    """Searches `store`, page by page in a thread, so that the loop goes on meanwhile."""
+    """Searches `store`, page by page in a thread, so that the loop goes on meanwhile.
+
+    What was appended before the question is in the answer: who saw an alert or a metric finds its event.
+    """
 
     async def handle(arguments: msgspec.Raw) -> AsyncGenerator[bytes, None]:
-        bodies = store.search(msgspec.json.decode(arguments, type=Query))
+        query = msgspec.json.decode(arguments, type=Query)
+        await asyncio.to_thread(store.flush)
+        bodies = store.search(query)
         while page := await asyncio.to_thread(lambda: list(islice(bodies, PAGE_ITEMS))):
             for body in page:
                 yield body.encode()

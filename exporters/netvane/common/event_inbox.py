@@ -66,8 +66,11 @@ class Inbox:
         self._clock = clock
         self._limits = limits
         self.dropped: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)  # something for the writer
+        self._settled = threading.Condition(lock)  # something for those who flush
         self._events: list[Pending] = []
+        self._put_count = self._settled_count = 0  # events
         self._bytes = 0  # of the waiting events and of those taken and not yet settled
         self._cursor: CursorMove | None = None
         self._due: int | None = None
@@ -88,6 +91,7 @@ class Inbox:
                     refused.append(item)
                     continue
                 self._events.append(item)
+                self._put_count += 1
                 self._bytes += size
                 if not bulk or self._bytes >= self._limits.batch_bytes:
                     wait = 0.0
@@ -107,6 +111,14 @@ class Inbox:
         """Make the writer look around."""
         with self._changed:
             self._due_in(0)
+
+    def flush(self, timeout_seconds: float) -> None:
+        """Make everything due that waits, and wait until it is settled, or for that long."""
+        with self._changed:
+            count = self._put_count
+            if self._settled_count < count:
+                self._due_in(0)
+            self._settled.wait_for(lambda: self._settled_count >= count, timeout_seconds)
 
     def close(self) -> None:
         """Take no more; the writer is woken for the last time."""
@@ -146,6 +158,8 @@ class Inbox:
             self._bytes -= size
             if not stored:
                 self.dropped.update(item.kind for item in work.events)
+            self._settled_count += len(work.events)
+            self._settled.notify_all()
         for item in work.events:
             item.resolve(stored)
         if work.cursor:

@@ -27,6 +27,8 @@ from netvane.common.sqlite_file import OwnerLock, StoreError
 
 log = get_logger("events")
 
+FLUSH_SECONDS = 2.0
+
 # An event, the MAC and the name of its device, and when it happened (Unix ns; None: now).
 Entry = tuple[Event, str | None, str | None, int | None]
 
@@ -128,6 +130,13 @@ class EventStore:
         except sqlite3.Error as error:
             self.report(error, generation)
             raise
+
+    def flush(self, timeout_seconds: float = FLUSH_SECONDS) -> None:
+        """Wait until what was appended before is committed, so that a search finds it; not for a disk that takes
+        nothing. A thread's business.
+        """
+        if self._writer.works:
+            self._inbox.flush(timeout_seconds)
 
     def report(self, error: sqlite3.Error, generation: int) -> None:
         """What a reader of the database of that generation ran into; where it means damage, a new one is started."""

@@ -94,6 +94,11 @@ class Journal:
             return False
         return await asyncio.wrap_future(self._store.append_confirmed(event, mac=mac, device_name=device_name))
 
+    def flush(self) -> None:
+        """Wait until what was appended before is committed, where the disk takes it. A thread's business."""
+        if self._store is not None:
+            self._store.flush()
+
     async def search(self, query: Query) -> list[bytes]:
         """The bodies that match, newest first; none where the store cannot be read."""
         store = self._store

@@ -35,10 +35,14 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     view: View
 
 
-def handlers(path: Path, macs_of: MacsOf) -> dict[str, control.Handler]:
-    """Answer from the event file at `path`, each in a thread and with a connection of its own."""
+def handlers(path: Path, macs_of: MacsOf, flush: Callable[[], None]) -> dict[str, control.Handler]:
+    """Answer from the event file at `path`, each in a thread and with a connection of its own.
+
+    `flush` waits until what was appended before the question is in that file.
+    """
 
     def rows(question: Question) -> list[bytes]:
+        flush()
         with closing(reading_connection(path)) as connection:
             return [msgspec.json.encode(row) for row in answer(connection, question, macs_of(question.device))]
 

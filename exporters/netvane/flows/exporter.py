@@ -44,7 +44,10 @@ class FlowsExporter:
         self._service = service
         self._settings, self._network = _check(document)
         events = event_file_of(service.storage.data_dir, service.name)
-        answers = {**ask.handlers(events, self._macs_of), "exported": capture_command.handler(self._exported)}
+        answers = {
+            **ask.handlers(events, self._macs_of, self._flush),
+            "exported": capture_command.handler(self._exported),
+        }
         self._journal = Journal(document, service, answers)
         prefixes = home.local_prefixes(self._settings, home.neighbourhood(self._network))
         self._engine = Engine(prefixes, max_devices=self._settings.max_devices)
@@ -165,6 +168,9 @@ class FlowsExporter:
         detail = f"{exported.packets} packets of one device"
         event = CaptureEvent(interface=names, change="exported", detail=detail, file=exported.file)
         self._append(event, exported.device, None)
+
+    def _flush(self) -> None:
+        self._journal.flush()
 
     def _macs_of(self, name: str) -> tuple[str, ...]:
         return self._devices.macs.get(name.lower(), ())
