@@ -20,6 +20,7 @@ BENCHES = (
     "flows",
     "names",
     "ask",
+    "wear",
     "dashboards",
     "footprint",
     "fleet",

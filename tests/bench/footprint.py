@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import frames
+from tests.bench.processes import written_bytes
 from tests.lab.home import MON_MAC, Home
 from tests.lab.household import send_frames
 from tests.lab.internet_settings import latency_settings
@@ -141,10 +142,9 @@ def _name(pid: int) -> str:
 
 
 def _written(pid: int) -> Iterator[tuple[str, int]]:
-    """Part -> bytes that it had the kernel write so far (proc(5), write_bytes)."""
+    """Part -> bytes that it had the kernel write so far."""
     for one in _processes(pid):
-        fields = dict(line.split(": ") for line in Path(f"/proc/{one}/io").read_text().splitlines())
-        yield _name(one), int(fields["write_bytes"])
+        yield _name(one), written_bytes(one)
 
 
 def _writes(before: dict[str, int], after: dict[str, int]) -> dict[str, Any]:
@@ -157,22 +157,22 @@ def _writes(before: dict[str, int], after: dict[str, int]) -> dict[str, Any]:
 
 
 def _memory(pid: int) -> dict[str, Any]:
-    """MB resident by part; what processes share (libraries, the interpreter) counts in `pss` once, in `rss` in each."""
+    """Resident by part; what processes share (libraries, the interpreter) counts in `pss` once, in `rss` in each."""
     found: dict[str, Counter[str]] = {"rss": Counter(), "pss": Counter()}
     for one in _processes(pid):
         # proc_pid_smaps(5): "Rss:    123 kB"
         lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()[1:]
-        sizes = {line.split()[0]: int(line.split()[1]) for line in lines}
+        sizes = {line.split()[0]: int(line.split()[1]) * 1024 for line in lines}
         for kind, parts in found.items():
             parts[_name(one)] += sizes[f"{kind.capitalize()}:"]
     rounded = {
-        f"{kind}_mb": {name: round(size / 1024, 1) for name, size in parts.items()} for kind, parts in found.items()
+        f"{kind}_mb": {name: round(size / 1e6, 1) for name, size in parts.items()} for kind, parts in found.items()
     }
     seen = {"loki", "grafana"}  # the goal is without them
     return {
         **rounded,
         **{
-            f"{kind}_mb_in_all": round(sum(size for name, size in parts.items() if name not in seen) / 1024)
+            f"{kind}_mb_in_all": round(sum(size for name, size in parts.items() if name not in seen) / 1e6)
             for kind, parts in found.items()
         },
         "goal_memory": "400 MB resident without Loki and Grafana",

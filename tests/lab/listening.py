@@ -49,7 +49,7 @@ def send(namespace: Namespace, made: Iterable[bytes], interface: str = "eth0") -
 def events(directory: Path, kind: str) -> list[dict[str, Any]]:
     """The events of an exporter that has ended, oldest first."""
     with sqlite3.connect(directory / "data" / "flows" / "events.db") as database:
-        rows = database.execute("SELECT body FROM events WHERE event = ? ORDER BY ts, id", (kind,)).fetchall()
+        rows = database.execute("SELECT body FROM all_events WHERE event = ? ORDER BY ts, id", (kind,)).fetchall()
     database.close()
     return [json.loads(body) for (body,) in rows]
 

@@ -39,7 +39,7 @@ def test_schema_and_pragmas(tmp_path: Path) -> None:
         assert store.append_confirmed(verdict("ok")).result(10)
         with sqlite3.connect(path) as connection:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-            assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+            assert connection.execute("PRAGMA user_version").fetchone() == (2,)
             assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)  # incremental
             indexes = connection.execute(
                 "SELECT sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'events' ORDER BY sql"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netvane.common import event_retention
+from netvane.common import event_retention, event_rows
 from netvane.common.clock import NANOSECONDS, SystemClock
 from netvane.common.event_file import open_database
 from netvane.common.event_inbox import Limits
@@ -79,7 +79,10 @@ def shrink_to(connection: sqlite3.Connection, max_bytes: int) -> int:
     return rows
 
 
-def test_size_takes_the_oldest_bulk_first_and_gives_the_room_back(database: sqlite3.Connection) -> None:
+def test_size_takes_the_oldest_bulk_first_and_gives_the_room_back(
+    database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_retention, "CHUNK_ROWS", 500)
     body = "x" * 1000
     insert(database, "verdict", range(1500), body)
     insert(database, "flow", range(2000, 4000), body)
@@ -99,6 +102,15 @@ def test_size_takes_the_oldest_bulk_first_and_gives_the_room_back(database: sqli
     rest = left(database)
     assert {kind for kind, _ in rest} == {"verdict"}
     assert 0 < len(rest) < 1500
+
+
+def test_bulk_without_an_index_goes_before_what_is_precious(database: sqlite3.Connection) -> None:
+    body = "x" * 1000
+    insert(database, "verdict", range(100), body)
+    with transaction(database, durable=False):
+        event_rows.insert(database, [(1000 + n, n, "dns", None, None, body) for n in range(1000)])
+    assert shrink_to(database, 400_000) == 1000
+    assert {kind for kind, _ in left(database)} == {"verdict"}
 
 
 def test_a_file_within_its_limit_is_left_alone(database: sqlite3.Connection) -> None:

@@ -22,6 +22,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX events_by_time ON events (event, ts)",
         "CREATE TABLE cursors (sink TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID",
     ),
+    (
+        # See event_rows.
+        """CREATE TABLE unindexed (
+            id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, event TEXT NOT NULL,
+            mac TEXT, name TEXT, body TEXT NOT NULL)""",
+        """CREATE VIEW all_events AS SELECT id, ts, event, mac, name, body FROM events
+            UNION ALL SELECT id, ts, event, mac, name, body FROM unindexed""",
+    ),
 )
 
 CHECK_SECONDS = 2.0
@@ -57,8 +65,9 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    if version_of(connection, path, MIGRATIONS):
-        _check(connection)  # before anything is written: what is damaged is kept as it was found
+    version = version_of(connection, path, MIGRATIONS)
+    if version:  # before anything is written: what is damaged is kept as it was found
+        _check(connection, "events" if version == 1 else "all_events")
     else:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heard only by an empty file
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
@@ -66,7 +75,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     migrate(connection, path, MIGRATIONS)
 
 
-def _check(connection: sqlite3.Connection) -> None:
+def _check(connection: sqlite3.Connection, rows: str) -> None:
     """Look for damage for at most `CHECK_SECONDS`: a large file on an SD card would take minutes to read.
 
     What this does not reach is found when it is used. Raises sqlite3.DatabaseError, told by `is_damage`.
@@ -74,7 +83,7 @@ def _check(connection: sqlite3.Connection) -> None:
     end = time.monotonic() + CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     try:
-        connection.execute("SELECT id, ts, event, mac, name, body FROM events LIMIT 1").fetchone()
+        connection.execute(f"SELECT id, ts, event, mac, name, body FROM {rows} LIMIT 1").fetchone()  # noqa: S608 - ours
         connection.execute("SELECT sink, id FROM cursors LIMIT 1").fetchone()
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.OperationalError as error:

@@ -88,7 +88,7 @@ class Outbox:
 
     def _read(self, connection: sqlite3.Connection, max_rows: int, max_bytes: int) -> list[Row]:
         cursor = connection.execute(
-            "SELECT id, ts, event, body FROM events WHERE id > ? ORDER BY id LIMIT ?", (self._done_id, max_rows)
+            "SELECT id, ts, event, body FROM all_events WHERE id > ? ORDER BY id LIMIT ?", (self._done_id, max_rows)
         )
         rows: list[Row] = []
         size = 0

@@ -1,12 +1,14 @@
 """How long events are kept, and what goes first when the file grows past its limit.
 
 Every function deletes one small chunk in a transaction of its own, so that new events never wait long for the writer.
+What is not indexed yet is too new to go.
 """
 
 import sqlite3
 
 import msgspec
 
+from netvane.common import event_rows
 from netvane.common.clock import NANOSECONDS
 from netvane.common.event_file import shipped_up_to
 from netvane.common.event_schema import BULK, KINDS, Kind
@@ -15,7 +17,7 @@ from netvane.common.sqlite_file import transaction
 DAY = 86_400 * NANOSECONDS
 BULK_NS = 31 * DAY
 PRECIOUS_NS = 400 * DAY
-CHUNK_ROWS = 500
+CHUNK_ROWS = 2500  # most pages of the indexes are written again for each chunk, however small
 VACUUM_PAGES = 256
 # Deleting starts a little below the limit: freed pages inside the file then take new events without it growing.
 FULL_SHARE = 0.95
@@ -47,9 +49,13 @@ def shrink(connection: sqlite3.Connection, max_bytes: int, sink: str | None) -> 
     """
     page_size, pages, free = _pages(connection)
     if (pages - free) * page_size > max_bytes * FULL_SHARE:
-        for kinds in (BULK, frozenset(KINDS) - BULK):
-            if oldest := _oldest(connection, kinds):
-                return _delete(connection, oldest, 2**63 - 1, sink)
+        oldest = _oldest(connection, BULK)
+        if oldest is None and event_rows.oldest_unindexed(connection) is not None:
+            event_rows.index(connection)
+            oldest = _oldest(connection, BULK)
+        oldest = oldest or _oldest(connection, frozenset(KINDS) - BULK)
+        if oldest:
+            return _delete(connection, oldest, 2**63 - 1, sink)
     return Deleted()
 
 

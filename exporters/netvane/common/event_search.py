@@ -28,12 +28,12 @@ def search(connection: sqlite3.Connection, query: Query) -> Iterator[str]:
     """The bodies of the events that match, newest first. Raises sqlite3.Error while it is read.
 
     Both indexes begin with a kind (after the MAC, if one is asked for), so each kind is read in the order of its
-    index and the kinds are merged.
+    index and the kinds are merged. What has no index yet is little, and sorted for each page.
     """
     kinds = KINDS if query.event is None else (query.event,)
     found = 0
     for _, row_id in heapq.merge(*(_keys(connection, query, kind) for kind in kinds), reverse=True):
-        row = connection.execute("SELECT body FROM events WHERE id = ?", (row_id,)).fetchone()
+        row = connection.execute("SELECT body FROM all_events WHERE id = ?", (row_id,)).fetchone()
         if row is None:  # deleted by the retention since its page was read
             continue
         yield row[0]
@@ -55,7 +55,7 @@ def _keys(connection: sqlite3.Connection, query: Query, kind: Kind) -> Iterator[
     last = (query.until, -1)
     while True:
         page = connection.execute(
-            f"SELECT ts, id FROM events WHERE {conditions} AND ts <= ? AND (ts, id) < (?, ?)"  # noqa: S608 - no input in it
+            f"SELECT ts, id FROM all_events WHERE {conditions} AND ts <= ? AND (ts, id) < (?, ?)"  # noqa: S608 - no input in it
             " ORDER BY ts DESC, id DESC LIMIT ?",
             (*values, last[0], *last, PAGE_ROWS),
         ).fetchall()

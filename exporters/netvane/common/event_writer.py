@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from netvane.common import event_file, event_retention
+from netvane.common import event_file, event_retention, event_rows
 from netvane.common.clock import NANOSECONDS, Clock
 from netvane.common.event_inbox import Inbox, Work
 from netvane.common.event_schema import KINDS
@@ -46,6 +46,7 @@ class Writer:
         self._max_bytes = max_bytes
         self._connection: sqlite3.Connection | None = None
         self._damage: str | None = None
+        self._unindexed = 0  # bytes
         self._maintain_at = 0
         self._expire_at = 0
         self._retry_at = 0
@@ -122,28 +123,33 @@ class Writer:
                 follower[1]()
 
     def _commit(self, connection: sqlite3.Connection, work: Work) -> None:
+        first = self.last_id + 1
         # A cursor alone need not reach the platter: after a power cut one batch too many is sent again.
         with transaction(connection, durable=bool(work.events)):
-            if work.events:
-                connection.executemany(
-                    "INSERT INTO events (ts, event, mac, name, body) VALUES (?, ?, ?, ?, ?)",
-                    [item.row for item in work.events],
-                )
+            waiting = event_rows.insert(connection, ((first + n, *each.row) for n, each in enumerate(work.events)))
             if work.cursor and work.cursor.generation == self.generation:
                 connection.execute(
                     "INSERT INTO cursors (sink, id) VALUES (?, ?) ON CONFLICT (sink) DO UPDATE SET id = excluded.id",
                     (work.cursor.sink, work.cursor.row_id),
                 )
-        self.last_id = _last_id(connection)
+        self.last_id += len(work.events)
+        self._unindexed += waiting
 
     def _maintain(self) -> None:
-        """Delete one chunk of what is too old or too much, and come again at once while there is more."""
+        """Index what waits for it; delete one chunk of what is too old or too much, and come again at once while there
+        is more.
+        """
         now = self._clock.monotonic_ns()
         more = False
         sink = self.follower[0] if self.follower else None
         try:
             connection = self._connected()
+            if self._unindexed >= event_rows.INDEX_BYTES:
+                self._index(connection)
             if now >= self._expire_at:
+                oldest = event_rows.oldest_unindexed(connection)
+                if oldest is not None and oldest < self._clock.wall_ns() - event_retention.DAY:
+                    self._index(connection)
                 expired = event_retention.expire(connection, self._clock.wall_ns(), sink)
                 self._count("age", expired)
                 more = expired.rows > 0
@@ -154,11 +160,15 @@ class Writer:
             more |= shrunk.rows > 0 or event_retention.give_back(connection, self._max_bytes)
             self.file_bytes = event_retention.file_bytes(connection)
         except TROUBLE as error:
-            log.warning("old events cannot be deleted", file=self._path, error=error)
+            log.warning("events cannot be indexed, or old ones deleted", file=self._path, error=error)
             self._note(error)
             self._maintain_at = now + RETRY_LONGEST_NS
         else:
             self._maintain_at = now if more else self._expire_at
+
+    def _index(self, connection: sqlite3.Connection) -> None:
+        event_rows.index(connection)
+        self._unindexed = 0
 
     def _count(self, reason: str, deleted: event_retention.Deleted) -> None:
         self.deleted[reason] += deleted.rows
@@ -171,7 +181,8 @@ class Writer:
         if self._connection is None:
             self._connection = event_file.open_or_replace(self._path, self._clock.wall_ns())
             self.kept_aside = event_file.kept_aside(self._path)
-            self.last_id = _last_id(self._connection)
+            self.last_id = event_rows.last_id(self._connection)
+            self._unindexed = event_rows.unindexed_bytes(self._connection)
             self.file_bytes = event_retention.file_bytes(self._connection)
         return self._connection
 
@@ -197,8 +208,3 @@ class Writer:
         self.failures += 1
         if isinstance(error, sqlite3.Error) and is_damage(error):
             self._damage = str(error)
-
-
-def _last_id(connection: sqlite3.Connection) -> int:
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return row[0] if row else 0

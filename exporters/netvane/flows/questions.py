@@ -128,15 +128,16 @@ def answer(connection: sqlite3.Connection, question: Question, macs: Sequence[st
 def begins(connection: sqlite3.Connection, view: View) -> int | None:
     """When the oldest event that a view is made of happened, Unix ns; None: there is none. Raises sqlite3.Error."""
     kind = "dns" if view == "dns" else "flow"
-    oldest: int | None = connection.execute("SELECT min(ts) FROM events WHERE event = ?", (kind,)).fetchone()[0]
-    return oldest
+    # min() of a view would read all of it.
+    row = connection.execute("SELECT ts FROM all_events WHERE event = ? ORDER BY ts LIMIT 1", (kind,)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _macs_of(connection: sqlite3.Connection, device: str) -> Sequence[str]:
     if len(device) == 17 and device.count(":") == 5:
         return (device.lower(),)
     found = connection.execute(
-        "SELECT DISTINCT mac FROM (SELECT mac, name FROM events ORDER BY id DESC LIMIT ?)"
+        "SELECT DISTINCT mac FROM (SELECT id, mac, name FROM all_events ORDER BY id DESC LIMIT ?)"
         " WHERE lower(name) = lower(?) AND mac IS NOT NULL",
         (_RECENT_ROWS, device),
     ).fetchall()
@@ -147,7 +148,7 @@ def _bodies(connection: sqlite3.Connection, question: Question, macs: Sequence[s
     """Newest first."""
     found = (
         connection.execute(
-            "SELECT ts, body FROM events WHERE mac = ? AND event = ? AND ts >= ? AND ts < ? ORDER BY ts DESC",
+            "SELECT ts, body FROM all_events WHERE mac = ? AND event = ? AND ts >= ? AND ts < ? ORDER BY ts DESC",
             (mac, event, question.since, question.until),
         )
         for mac in macs
