@@ -146,12 +146,12 @@ class Capture:
         if seconds <= SHORTEST_SECONDS:  # as it is while the bell rings all the time
             time.sleep(seconds)
         else:
-            bell.wait([port.bell for port in self.ports if port.bell is not None], seconds)
+            bell.wait([port.rings.bell for port in self.ports if port.rings is not None], seconds)
 
     def _drain(self, port: Port) -> None:
         if port.rings is None:
             return
-        frames, names = port.rings
+        frames, names, _ = port.rings
         before = port.measured
         waiting, readable = port.measure(time.monotonic())
         if waiting:
@@ -200,7 +200,7 @@ class Capture:
                 except OSError as error:
                     self._listener.interface(port, f"{port.name} cannot be listened to: {error.strerror}")
             if port.rings is not None:
-                for ring in port.rings:
+                for ring in (port.rings.frames, port.rings.names):
                     ring.fault()
                 port.up = port.rings.frames.up
                 self._listener.interface(port, None if port.up else f"{port.name} is down")

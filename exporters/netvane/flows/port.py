@@ -24,21 +24,23 @@ NAMES_A_SECOND = 2_000  # a home of 50 devices has some 20
 
 
 class Rings(NamedTuple):
-    """`frames` has the beginning of each, to be counted; `names` those few whole that names are read from."""
+    """`frames` has the beginning of each, to be counted; `names` those few whole that names are read from. `bell` says
+    that `frames` fills.
+    """
 
     frames: Ring
     names: Ring
+    bell: Bell
 
 
 @dataclass(slots=True)
 class Port:
-    """One interface: its rings while there are any, and what all its rings together counted."""
+    """One interface: its rings while they are open, and what all its rings together counted."""
 
     name: str
     counts: Counts = field(default_factory=Counts)
     name_counts: Counts = field(default_factory=Counts)
     rings: Rings | None = None
-    bell: Bell | None = None
     up: bool = False
     highest_use: float = 0.0  # of the ring of frames, since whoever shows it last looked
     last_frame_ns: int = 0
@@ -56,25 +58,22 @@ class Port:
                     Ring(self.name, NAME_RING_BYTES, slot_bytes=SNAPLEN, program=PROGRAM, counts=self.name_counts)
                 )
             )
-            self.bell = Bell(self.name, frames.slots // RINGS_IN_A_FILL)
-            self.rings = Rings(frames, names)
+            self.rings = Rings(frames, names, Bell(self.name, frames.slots // RINGS_IN_A_FILL))
             opened.pop_all()
 
     def close(self) -> None:
         """What waits is lost."""
         if self.rings is not None:
-            self.rings.frames.close()
-            self.rings.names.close()
-        if self.bell is not None:
-            self.bell.close()
-        self.rings = self.bell = None
+            for each in self.rings:
+                each.close()
+        self.rings = None
         self.up = False
 
     def pause(self, now: float) -> float:
         """For how many seconds it may be left alone unless its bell rings; 0: it must be drained."""
         if self.rings is None:
             return LONGEST_SECONDS
-        frames, names = self.rings
+        frames, names, _ = self.rings
         used = _use(names, NAME_STEPS)
         pause = (1 - used) * names.slots / NAMES_A_SECOND
         if used == 1:
@@ -100,7 +99,7 @@ class Port:
         """
         if self.rings is None:
             return 0, 0
-        frames, names = self.rings
+        frames, names, _ = self.rings
         waiting = frames.ready()
         self.highest_use = max(self.highest_use, waiting / frames.slots)
         # Behind the frames: whatever belongs to one of those is among the names.
