@@ -90,6 +90,31 @@ def test_pcapng_with_all_that_it_can_say(tmp_path: Path, order: str) -> None:
     )
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_a_large_pcapng_with_odd_blocks_in_its_midst(tmp_path: Path, order: str) -> None:
+    def packet(number: int) -> bytes:
+        return frames.ethernet(frames.ipv4(frames.udp(1, 2, struct.pack("!I", number) * (1 + number % 300)), 17))
+
+    count = 2 * CHUNK // 650
+    made = [block(order, 0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1)), interface(order, 1)]
+    for number in range(count):
+        if number == count // 3:
+            made += [block(order, 5, bytes(12)), interface(order, 1, (9, b"\x09"))]
+        late = number > count // 2
+        made.append(enhanced(order, int(late), TIME if late else TIME // 1000, packet(number)))
+    path = tmp_path / "file"
+    path.write_bytes(b"".join(made))
+    found, problem = read(path)
+    assert problem is None
+    assert [frame for frame, _, _ in found] == [packet(number) for number in range(count)]
+    assert [ts for _, _, ts in found] == [
+        TIME if number > count // 2 else TIME // 1000 * 1000 for number in range(count)
+    ]
+    path.write_bytes(b"".join(made)[:-5])
+    found, problem = read(path)
+    assert (len(found), problem) == (count - 1, "cut short within a block")
+
+
 @pytest.mark.parametrize("cut", [1, 10, 16, 17, 40])
 def test_a_file_cut_short_is_read_up_to_the_cut_and_says_so(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "file"

@@ -74,3 +74,60 @@ def test_behind_a_damaged_length_nothing_is_found() -> None:
 
 def test_nothing_is_found_in_less_than_a_header() -> None:
     assert follow(bytes(15), "<") == []
+
+
+def block(order: str, content: bytes, kind: int = 6) -> bytes:
+    content += bytes(-len(content) % 4)
+    size = struct.pack(order + "I", len(content) + recordchain.BLOCK)
+    return struct.pack(order + "I", kind) + size + content + size
+
+
+def blocks(order: str, seed: int, largest: int) -> list[bytes]:
+    random = np.random.default_rng(seed)
+    made: list[bytes] = []
+    while sum(map(len, made[-100:])) * len(made) < SIZE * 100:
+        made.append(block(order, random.bytes(int(random.integers(largest)))))
+    return made
+
+
+def edges(parts: list[bytes]) -> list[int]:
+    return [LEAD, *(LEAD + np.cumsum([len(part) for part in parts])).tolist()]
+
+
+def follow_blocks(stream: bytes, order: str = "<") -> list[int]:
+    found: list[int] = recordchain.follow_blocks(buffer(stream), LEAD, LEAD + len(stream), order).tolist()
+    return found
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("largest", [60, 1514, 65_535])
+def test_every_block_is_found(order: str, largest: int) -> None:
+    parts = blocks(order, largest, largest)
+    assert follow_blocks(b"".join(parts), order) == edges(parts)
+
+
+@pytest.mark.parametrize("cut", [1, 11, 12, 700])
+def test_a_cut_block_is_left_for_later(cut: int) -> None:
+    parts = blocks("<", 2, 1514)
+    stream = b"".join(parts)[:-cut]
+    assert follow_blocks(stream) == [edge for edge in edges(parts) if edge <= LEAD + len(stream)]
+
+
+@pytest.mark.parametrize("odd", [block("<", bytes(40), 5), struct.pack("<III", 6, 13, 0), block("<", bytes(5 << 20))])
+def test_blocks_end_before_one_that_is_odd(odd: bytes) -> None:
+    parts = blocks("<", 3, 1514)
+    half = len(parts) // 2
+    assert follow_blocks(b"".join([*parts[:half], odd, *parts[half:]])) in ([], edges(parts[:half]))
+
+
+def test_a_block_without_a_length_is_no_endless_chain() -> None:
+    parts = blocks("<", 4, 1514)
+    half = len(parts) // 2
+    stream = b"".join([*parts[:half], struct.pack("<III", 6, 0, 0), *parts[half:]])
+    assert follow_blocks(stream) in ([], edges(parts[:half]))
+
+
+def test_blocks_within_blocks_are_not_taken_for_them() -> None:
+    inner = block("<", bytes(100)) * 12  # a full frame of blocks, as of a capture that is being copied
+    parts = [block("<", inner)] * (SIZE // len(inner))
+    assert follow_blocks(b"".join(parts)) in ([], edges(parts))

@@ -1,6 +1,6 @@
 """The blocks of a pcapng file: draft-ietf-opsawg-pcapng.
 
-Only the chain of block lengths is followed in Python; all else is read as columns.
+Only around odd blocks are blocks followed one at a time; packets are read as columns.
 """
 
 import itertools
@@ -12,6 +12,7 @@ import numpy as np
 
 from netvane.flows.batch import I64, U64
 from netvane.flows.packetbuffer import CHUNK, MAX_CAPTURED, Buffer, Packets, fields
+from netvane.flows.recordchain import BLOCK, follow_blocks
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
@@ -30,28 +31,42 @@ def packets_of(buffer: Buffer) -> Iterator[Packets]:
     """All packets, in runs of one interface; `buffer.problem` says what ended them early."""
     blocks = _Blocks()
     while True:
-        yield from _whole(buffer, blocks)
+        yield from _together(buffer, blocks)
+        if not buffer.problem:
+            yield from _singly(buffer, blocks)
         if buffer.problem or not buffer.fill():
             break
     if buffer.end > buffer.start and not buffer.problem:
         buffer.problem = "cut short within a block"
 
 
-def _whole(buffer: Buffer, blocks: "_Blocks") -> Iterator[Packets]:
+def _together(buffer: Buffer, blocks: "_Blocks") -> Iterator[Packets]:
+    """The packets that the buffer begins with, up to an odd block; none where they can only be followed singly."""
+    if buffer.end - buffer.start < BLOCK:
+        return
+    (kind,) = struct.unpack_from(blocks.order + "I", buffer.bytes, buffer.start)
+    if kind == _PACKET:
+        edges = follow_blocks(buffer.array(), buffer.start, buffer.end, blocks.order)
+        if edges.size:
+            buffer.start = int(edges[-1])
+            yield from _run(buffer, _PACKET, edges[:-1], blocks)
+
+
+def _singly(buffer: Buffer, blocks: "_Blocks") -> Iterator[Packets]:
     """The packets of all blocks that are whole in the buffer, in runs of one kind."""
     run: list[int] = []
     kind = 0
-    while buffer.end - buffer.start >= 12:
+    while buffer.end - buffer.start >= BLOCK:
         at = buffer.start
         order = blocks.order_at(buffer.bytes, at)
         this, size = struct.unpack_from(order + "II", buffer.bytes, at)
-        if size < 12 or size % 4 or size > CHUNK:
+        if size < BLOCK or size % 4 or size > CHUNK:
             buffer.problem = f"damaged: a block of {size} bytes"
             break
         if at + size > buffer.end:
             break
         if run and this != kind:
-            yield from _run(buffer, kind, run, blocks)
+            yield from _run(buffer, kind, np.array(run, dtype=np.int64), blocks)
             run = []
         if this == _SECTION:
             blocks.begin_section(order)
@@ -62,11 +77,10 @@ def _whole(buffer: Buffer, blocks: "_Blocks") -> Iterator[Packets]:
             run.append(at)
         buffer.start += size
     if run:
-        yield from _run(buffer, kind, run, blocks)
+        yield from _run(buffer, kind, np.array(run, dtype=np.int64), blocks)
 
 
-def _run(buffer: Buffer, kind: int, run: list[int], blocks: "_Blocks") -> Iterator[Packets]:
-    starts = np.array(run, dtype=np.int64)
+def _run(buffer: Buffer, kind: int, starts: I64, blocks: "_Blocks") -> Iterator[Packets]:
     data = buffer.array()
     columns = fields(data, starts, 4 if kind == _SIMPLE_PACKET else 7, blocks.order)
     size = columns[1]
