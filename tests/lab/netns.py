@@ -6,6 +6,7 @@
 import ctypes
 import http.client
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from tests.lab.processes import Process, Processes, run, words
+from tests.lab.processes import CommandError, Process, Processes, run, words
 
 T = TypeVar("T")
 
@@ -66,12 +67,18 @@ class Namespace:
         self.resolv_conf.write_text("".join(f"nameserver {address}\n" for address in addresses))
 
     def command(self, command: str | Sequence[str]) -> list[str]:
-        """The command line that runs `command` in here; each step replaces itself, so the process id stays."""
+        """The command line that runs `command` in here; each step replaces itself, so the process id stays.
+
+        Raises CommandError where its program is not installed, which must not look like an answer of it.
+        """
+        inner = words(command)
+        if shutil.which(inner[0]) is None:
+            raise CommandError(f"{inner[0]} is not installed")
         inside = ["nsenter", f"--net={self.path}", "--"]
         if self.resolv_conf.exists():
             script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
             inside += ["unshare", "--mount", "sh", "-c", script, str(self.resolv_conf)]
-        return inside + words(command)
+        return inside + inner
 
     def run(
         self, command: str | Sequence[str], *, stdin: str | None = None, check: bool = True, timeout: float = 30.0
