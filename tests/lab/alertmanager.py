@@ -76,6 +76,10 @@ class AlertmanagerMachine:
         """Notifications that Alertmanager has begun, those about nothing but ends included."""
         return self.namespace.call(lambda: Alertmanager(URL).sent(integration)).notifications
 
+    def tried(self, integration: str) -> float:
+        """Requests that Alertmanager has made and had an answer to."""
+        return self.namespace.call(lambda: Alertmanager(URL).sent(integration)).attempts
+
 
 @contextmanager
 def alertmanager_machine(directory: Path) -> Iterator[AlertmanagerMachine]:

@@ -42,21 +42,20 @@ class Outage:
 
     def play(self, observer: Observer, finding: Finding) -> None:
         before = observer.watched.look()
-        fault = self.fault(observer.fault).cut()
-        self.follow(observer, finding, fault.broken_ns or 0)
-        fault.heal()
+        told = len(observer.firing(*PAGES))
+        with self.fault(observer.fault) as fault:
+            self.follow(observer, finding, fault.broken_ns or 0, told)
         recover(observer, finding, before, fault, self.interval)
         if finding.outage is not None:
             truth_ns = (fault.began_ns, fault.broken_ns)
             finding.compare("start", finding.outage.last_start_ns, truth_ns, self.interval + 1)
 
-    def follow(self, observer: Observer, finding: Finding, began_ns: int) -> None:
-        """While it lasts: the verdict, and the page."""
+    def follow(self, observer: Observer, finding: Finding, began_ns: int, told: int) -> None:
+        """While it lasts: the verdict, and a page more than were `told` before it began."""
         observer.until(lambda look: look.verdict == self.verdict, self.within + GRACE_SECONDS)
         finding.passed("verdict", began_ns, self.within)
         seen: set[str] = set()
         if self.pages:
-            told = len(observer.firing(*PAGES))
             observer.until(lambda _: len(observer.firing(*PAGES)) > told, MESSAGE_SECONDS + GRACE_SECONDS, seen)
             finding.passed("page", began_ns, self.within + MESSAGE_SECONDS)
         observer.until(lambda _: time.time_ns() - began_ns >= self.hold * NANOSECONDS, self.hold, seen)
@@ -80,12 +79,11 @@ class Flapping:
     def play(self, observer: Observer, finding: Finding) -> None:
         before = observer.watched.look()
         inner = self.fault(observer.fault)
-        flapping = observer.fault.flapping(inner, broken=self.phase, whole=self.phase).cut()
-        observer.until(lambda look: look.verdict == self.verdict, self.within + GRACE_SECONDS)
-        truth_ns = (inner.began_ns, inner.broken_ns)
-        finding.passed("verdict", inner.broken_ns, self.within)
-        observer.hold(self.seconds - finding.figures["verdict"])
-        flapping.heal()
+        with observer.fault.flapping(inner, broken=self.phase, whole=self.phase):
+            observer.until(lambda look: look.verdict == self.verdict, self.within + GRACE_SECONDS)
+            truth_ns = (inner.began_ns, inner.broken_ns)
+            finding.passed("verdict", inner.broken_ns, self.within)
+            observer.hold(self.seconds - finding.figures["verdict"])
         recover(observer, finding, before, inner, 1.0)
         if finding.outage is None:
             return
@@ -109,15 +107,14 @@ class FirstStart:
     within: float
 
     def play(self, observer: Observer, finding: Finding) -> None:
-        fault = self.fault(observer.fault).cut()
-        observer.watched.start_watchers()
-        began_ns = observer.watched.exporter_started_ns
-        before = observer.watched.look()
-        observer.until(lambda look: look.verdict in self.verdicts, self.within + GRACE_SECONDS)
-        finding.passed("verdict", began_ns, self.within)
-        observer.until(lambda _: observer.firing(*PAGES), MESSAGE_SECONDS + GRACE_SECONDS)
-        finding.passed("page", began_ns, self.within + MESSAGE_SECONDS)
-        fault.heal()
+        with self.fault(observer.fault) as fault:
+            observer.watched.start_watchers()
+            began_ns = observer.watched.exporter_started_ns
+            before = observer.watched.look()
+            observer.until(lambda look: look.verdict in self.verdicts, self.within + GRACE_SECONDS)
+            finding.passed("verdict", began_ns, self.within)
+            observer.until(lambda _: observer.firing(*PAGES), MESSAGE_SECONDS + GRACE_SECONDS)
+            finding.passed("page", began_ns, self.within + MESSAGE_SECONDS)
         recover(observer, finding, before, fault, 1.0)
         if finding.outage is not None:
             # It cannot know of more than its own life.
@@ -146,15 +143,14 @@ class Warned:
         observer.until(lambda _: observer.watched.exporter.value(answers, target="router") >= USUAL_ANSWERS, 90)
         observer.until(lambda _: observer.watched.query("site:netvane_probe_rtt_seconds:rise1m"), 90)
         before = observer.watched.look()
-        fault = self.fault(observer.fault).cut()
         seen: set[str] = set()
         expected = (self.verdict, self.segment)
-        observer.until(lambda look: (look.verdict, look.segment) == expected, self.within + GRACE_SECONDS, seen)
-        finding.passed("verdict", fault.broken_ns, self.within)
         firing = f'ALERTS{{alertname="{self.alert}", alertstate="firing"}}'
-        observer.until(lambda _: observer.watched.query(firing), WARNING_SECONDS, seen)
-        finding.check(seen <= {self.verdict, "ok"}, f"other verdicts while it lasted: {seen}")
-        fault.heal()
+        with self.fault(observer.fault) as fault:
+            observer.until(lambda look: (look.verdict, look.segment) == expected, self.within + GRACE_SECONDS, seen)
+            finding.passed("verdict", fault.broken_ns, self.within)
+            observer.until(lambda _: observer.watched.query(firing), WARNING_SECONDS, seen)
+            finding.check(seen <= {self.verdict, "ok"}, f"other verdicts while it lasted: {seen}")
         observer.until(lambda look: look.verdict == "ok", self.ok_within + GRACE_SECONDS)
         finding.passed("ok", fault.ended_ns, self.ok_within)
         look = observer.watched.look()

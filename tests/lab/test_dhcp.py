@@ -21,6 +21,7 @@ from tests.leases import leases as made_leases
 pytestmark = pytest.mark.lab
 
 LEASES = "netvane_dhcp_leases"
+READABLE = "netvane_dhcp_lease_file_readable"
 FIRST_MAC = "b8:27:eb:0a:00:01"
 
 
@@ -64,7 +65,7 @@ def test_dnsmasq_lease_renewal_under_another_name_and_release(wire: Wire, leases
     with running(
         wire, tmp_path, lease_files=[str(leases)], server_configurations=[str(leases.with_suffix(".conf"))]
     ) as exporter:
-        eventually(lambda: exporter.value("netvane_dhcp_lease_file_readable") == 1, what="an empty file read")
+        eventually(lambda: exporter.value(READABLE) == 1, what="an empty file read")
         first = wire.client(0, "fridge")
         eventually(lambda: exporter.value(LEASES, state="active") == 1, what="the lease")
         first.stop()
@@ -93,6 +94,7 @@ def test_dnsmasq_lease_renewal_under_another_name_and_release(wire: Wire, leases
 def test_a_lease_is_renewed_and_expires(wire: Wire, leases: Path, tmp_path: Path, server: str) -> None:
     (dhcp.kea if server == "kea" else dhcp.isc)(wire, leases, lifetime=6)
     with running(wire, tmp_path, lease_files=[str(leases)], expiry_per_lease=True) as exporter:
+        eventually(lambda: exporter.value(READABLE) == 1, what="an empty file read")
         client = wire.client(0, "fridge")
         eventually(lambda: exporter.value(LEASES, state="active", server=server) == 1, what="the lease")
         end = exporter.value("netvane_dhcp_lease_expiry_timestamp_seconds")
@@ -115,6 +117,7 @@ def test_a_lease_is_renewed_and_expires(wire: Wire, leases: Path, tmp_path: Path
 def test_a_lease_is_released(wire: Wire, leases: Path, tmp_path: Path, server: str) -> None:
     (dhcp.kea if server == "kea" else dhcp.isc)(wire, leases, lifetime=600)
     with running(wire, tmp_path, lease_files=[str(leases)]) as exporter:
+        eventually(lambda: exporter.value(READABLE) == 1, what="an empty file read")
         client = wire.client(0, "fridge", release=True)
         eventually(lambda: exporter.value(LEASES, state="active", server=server) == 1, what="the lease")
         client.stop()
@@ -140,7 +143,6 @@ def test_dhcpv6_leases(wire: Wire, leases: Path, tmp_path: Path, server: str) ->
 
 LINE = "{} b8:27:eb:00:00:{:02x} 198.51.100.{} host-{} *\n"
 FAR = 1_900_000_000
-READABLE = "netvane_dhcp_lease_file_readable"
 
 
 def lines(*numbers: int) -> str:
@@ -235,10 +237,10 @@ def test_a_hundred_thousand_leases(wire: Wire, leases: Path, tmp_path: Path) -> 
     with running(wire, tmp_path, lease_files=[str(leases)], expiry_per_lease=True) as exporter:
         eventually(lambda: active(exporter) == 100_000, within=30, what="all of them")
         assert len(exporter.samples("netvane_dhcp_lease_expiry_timestamp_seconds")) == 1_000
+        eventually(lambda: exporter.value("netvane_dhcp_devices_seen") == 100_000, within=60, what="the archive")
         snapshot = tmp_path / "leases.json"
         eventually(lambda: snapshot.exists() and len(published(snapshot)["leases"]) == 20_000, what="the snapshot")
         assert not published(snapshot)["complete"]
-        eventually(lambda: exporter.value("netvane_dhcp_devices_seen") == 100_000, within=60, what="the archive")
 
 
 def test_without_a_lease_file_leases_are_overheard(wire: Wire, tmp_path: Path) -> None:

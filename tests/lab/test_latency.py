@@ -33,6 +33,14 @@ def answered(exporter: RunningExporter, name: str) -> float:
     return exporter.value("netvane_probe_rtt_seconds_count", target=name)
 
 
+def unanswered(exporter: RunningExporter, name: str) -> float:
+    """Probes that were sent and not answered, by one scrape."""
+    found = {
+        sample: value for sample, labels, value in exporter.scrape("netvane_probe_") if labels.get("target") == name
+    }
+    return found["netvane_probe_sent_total"] - found["netvane_probe_rtt_seconds_count"]
+
+
 def test_routers_are_found_and_answer_by_both_families(home: Home, tmp_path: Path) -> None:
     with running_exporter("latency", home.mon, tmp_path) as exporter:
         eventually(lambda: answered(exporter, "router") >= 3 and answered(exporter, "router6") >= 3, what="answers")
@@ -54,7 +62,8 @@ def test_round_trip_time_and_jitter_are_the_lines(tmp_path: Path) -> None:
             mean = exporter.value("netvane_probe_rtt_seconds_sum", target="anchor") / answered(exporter, "anchor")
             assert 0.040 <= mean < 0.060
             assert exporter.value("netvane_probe_rtt_seconds_bucket", target="anchor", le="0.04") == 0
-            assert exporter.value("netvane_probe_jitter_seconds", target="anchor") < 0.010
+            # A fading mean, into which one late frame goes too.
+            eventually(lambda: exporter.value("netvane_probe_jitter_seconds", target="anchor") < 0.010, what="calm")
 
 
 def test_dead_slow_and_unknown_targets_delay_nobody(home: Home, tmp_path: Path) -> None:
@@ -66,8 +75,9 @@ def test_dead_slow_and_unknown_targets_delay_nobody(home: Home, tmp_path: Path) 
     ]
     with running_exporter("latency", home.mon, tmp_path, {"latency": {"targets": targets}}) as exporter:
         eventually(lambda: answered(exporter, "good") >= 25, within=20, what="answers of the good one")
-        eventually(lambda: sent(exporter, "good") - answered(exporter, "good") <= 1, what="none lost")
-        assert abs(sent(exporter, "good") - sent(exporter, "dead")) <= 3  # the same beat, in two scrapes
+        eventually(lambda: unanswered(exporter, "good") <= 1, what="none lost")
+        both = {labels["target"]: value for labels, value in exporter.samples("netvane_probe_sent_total")}
+        assert abs(both["good"] - both["dead"]) <= 3  # the same beat
         assert answered(exporter, "dead") == answered(exporter, "unreachable") == 0
         assert exporter.value("netvane_probe_errors_total", target="unknown", reason="unresolved") >= 20
         assert exporter.value("netvane_resolve_failures_total") >= 1
@@ -141,10 +151,10 @@ def test_loss_is_exact_through_an_unplugged_router(home: Home, tmp_path: Path) -
         with home.fault.router_unplugged():
             before = sent(exporter, "router")
             eventually(lambda: sent(exporter, "router") >= before + 10, what="probes into the void")
-            during = sent(exporter, "router")
+        during = sent(exporter, "router")
         after = answered(exporter, "router")
         eventually(lambda: answered(exporter, "router") >= after + 10, within=20, what="answers again")
-        lost = sent(exporter, "router") - answered(exporter, "router")
+        lost = unanswered(exporter, "router")
         # Three more may have left between the fault and the reading on either side; the last may be on its way.
         assert during - before - 3 <= lost <= during - before + 12
 
@@ -153,8 +163,8 @@ def test_own_link_down_is_loss_and_over_when_it_is_up(home: Home, tmp_path: Path
     with running_exporter("latency", home.mon, tmp_path, {"latency": {"interval": "200ms"}}) as exporter:
         eventually(lambda: answered(exporter, "router") >= 5, what="answers")
         with home.fault.own_link_down():
-            lost = sent(exporter, "router") - answered(exporter, "router") + 5
-            eventually(lambda: sent(exporter, "router") - answered(exporter, "router") >= lost, what="loss")
+            lost = unanswered(exporter, "router") + 5
+            eventually(lambda: unanswered(exporter, "router") >= lost, what="loss")
         answers = answered(exporter, "router")
         eventually(lambda: answered(exporter, "router") >= answers + 3, within=20, what="answers again")
 
@@ -168,14 +178,14 @@ def test_reload_keeps_what_stays(home: Home, tmp_path: Path) -> None:
         exporter.process.signal(signal.SIGHUP)
         eventually(lambda: sent(exporter, "b") == 0, what="b is gone")
         eventually(lambda: answered(exporter, "a") >= counted + 10, what="a goes on")
-        assert sent(exporter, "a") - answered(exporter, "a") <= 1
+        assert unanswered(exporter, "a") <= 1
 
 
 def test_without_ping_sockets_it_says_so_and_goes_on_when_they_come(home: Home, tmp_path: Path) -> None:
     home.mon.sysctl({"net.ipv4.ping_group_range": "1 0"})
     with running_exporter("latency", home.mon, tmp_path) as exporter:
         eventually(lambda: "ping_group_range" in home.mon.http(exporter.url + "/").text, what="the hint")
-        assert exporter.value("netvane_probe_errors_total", reason="no_socket") >= 1
+        eventually(lambda: exporter.value("netvane_probe_errors_total", reason="no_socket") >= 1, what="the count")
         home.mon.sysctl({"net.ipv4.ping_group_range": "0 2147483647"})
         eventually(lambda: answered(exporter, "router") >= 1, within=20, what="answers")
         eventually(lambda: "ping_group_range" not in home.mon.http(exporter.url + "/").text, within=20, what="no hint")

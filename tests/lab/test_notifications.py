@@ -81,6 +81,7 @@ def test_the_end_of_an_outage_is_told_once_though_alertmanager_restarts(
     machine.start()
     machine.fire("InternetOutageEnded", severity="warning", ended="one")
     webhook.wait_for("InternetOutageEnded", within=20)
+    eventually(lambda: machine.tried("webhook") == 1, what="Alertmanager to have noted it")
     assert machine.process.stop() == 0
     machine.start()
     for ended in ("one", "two"):  # one is still firing, two is another outage's

@@ -1,12 +1,13 @@
 """`netvane test-alert`: what Alertmanager's counters are taken for, and answers that are none of Alertmanager's."""
 
 import socket
+import time
 
 import pytest
 
 from netvane.up.alertmanager_client import Alertmanager, AlertmanagerError, Sent
 from netvane.up.rehearsal import without_secrets
-from netvane.up.testalert import fate
+from netvane.up.testalert import await_fate, fate
 from tests.lab.httpd import Httpd, QuietHandler
 
 
@@ -29,6 +30,14 @@ from tests.lab.httpd import Httpd, QuietHandler
 )
 def test_fate(sent: Sent, expected: str) -> None:
     assert fate(sent) == expected
+
+
+def test_an_attempt_whose_failure_is_counted_a_moment_later_is_not_taken_for_success() -> None:
+    looks = iter([Sent(1), Sent(1, 1), Sent(1, 1, 1), Sent(1, 2, 1), Sent(1, 2, 2), Sent(1, 3, 3, 1)])
+    assert await_fate(lambda: next(looks), time.monotonic() + 60) == "given up"
+    looks = iter([Sent(1, 1, 1), Sent(1, 2, 1), Sent(1, 2, 1)])
+    assert await_fate(lambda: next(looks), time.monotonic() + 60) == "accepted"
+    assert await_fate(Sent, time.monotonic() + 0.3) == "pending"
 
 
 def test_what_happened_since() -> None:

@@ -66,6 +66,19 @@ def fate(sent: Sent) -> Fate:
     return "given up" if sent.given_up else "pending"
 
 
+def await_fate(look: Callable[[], Sent], deadline: float) -> Fate:
+    """Look again and again, until `deadline` (time.monotonic()), for what became of the test alert."""
+    seen: Fate = "pending"
+    while seen == "pending" and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        seen = fate(look())
+        # Or was that another one, just before ours? Or an attempt that was counted and its failure not yet?
+        if seen == "accepted":
+            time.sleep(POLL_SECONDS)
+            seen = fate(look())
+    return seen
+
+
 def run_tests(
     alertmanager: Alertmanager, receivers: tuple[Receiver, ...], site: str, timeout_seconds: float, clock: Clock
 ) -> Iterator[Outcome]:
@@ -111,13 +124,7 @@ def _send(
     # Its end is set beforehand, in case that this command dies before it can end it.
     alertmanager.post(labels, annotations, starts_ns, starts_ns + round((timeout_seconds + 60) * NANOSECONDS))
     try:
-        seen: Fate = "pending"
-        while seen == "pending" and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-            seen = fate(alertmanager.sent(receiver.kind).since(before))
-        if seen == "accepted":  # or was that another one, just before ours?
-            time.sleep(POLL_SECONDS)
-            seen = fate(alertmanager.sent(receiver.kind).since(before))
+        seen = await_fate(lambda: alertmanager.sent(receiver.kind).since(before), deadline)
         return seen, alertmanager.state(RUN_LABEL, labels[RUN_LABEL])
     finally:
         alertmanager.post(labels, annotations, starts_ns, clock.wall_ns())
