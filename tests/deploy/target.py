@@ -28,6 +28,8 @@ from tests.lab.wait import eventually
 ANSIBLE = ROOT / "ansible"
 PROXY_PORT = 3128
 PLAY_SECONDS = 3000.0
+PROMETHEUS = "http://127.0.0.1:9090"
+READER = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
 REBOOTS = 133  # systemd-nspawn's exit code when its system wants to start anew
 
 
@@ -106,13 +108,17 @@ class Target:
 
     def get(self, url: str) -> str:
         """The body of a page that only the target itself can reach. Raises CommandError where it is no page."""
-        reader = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
-        return self.run(f"python3 -c '{reader}' '{url}'").stdout
+        return self.run(f"python3 -c '{READER}' '{url}'").stdout
+
+    def await_prometheus(self) -> None:
+        """Its unit is active before it answers, which plays wait for and a boot or a restored backup does not."""
+        ready = f"python3 -c '{READER}' {PROMETHEUS}/-/ready"
+        eventually(lambda: self.run(ready, check=False).returncode == 0, within=60, what="Prometheus")
 
     def query(self, promql: str) -> list[dict[str, Any]]:
         """The answer of the target's Prometheus: a list of `{"metric": labels, "value": [time, text]}`."""
         quoted = promql.replace('"', "%22").replace(" ", "%20").replace("+", "%2B").replace("'", "%27")
-        answer = json.loads(self.get(f"http://127.0.0.1:9090/api/v1/query?query={quoted}"))
+        answer = json.loads(self.get(f"{PROMETHEUS}/api/v1/query?query={quoted}"))
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 

@@ -43,6 +43,7 @@ def test_a_new_machine_knows_what_the_old_one_knew(tmp_path: Path) -> None:
             units = "netvane-latency netvane-hosts netvane-dhcp netvane-prometheus netvane-alertmanager"
             assert new.run(f"systemctl is-active {units}").stdout.split() == ["active"] * 5
             assert "Lamp of the hall" in new.run("netvane devices list").stdout
+            new.await_prometheus()
             assert new.query(f"up{{job='hosts'}} @ {seen:.3f}")
             assert new.run("ls -A /var/lib/netvane | grep partial", check=False).stdout == ""
             played = new.play("site.yml", **SETTINGS)

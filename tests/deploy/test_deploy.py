@@ -126,6 +126,8 @@ def all_is_well(target: Target) -> None:
     for unit in UNITS:
         eventually(lambda unit=unit: is_active(target, unit), within=120, what=unit)  # type: ignore[misc]
 
+    target.await_prometheus()
+
     def scraped() -> bool:
         return {row["metric"]["job"] for row in target.query("up == 1")} == JOBS
 

@@ -29,7 +29,8 @@ def test_one_query_sees_two_homes(rack: Rack, tmp_path: Path) -> None:
         eventually(lambda: len(store.query(rates)) == 2, within=60, what="the rates of both homes in the store")
         assert {labels["site"] for labels, _ in store.query(rates)} == {"north", "south"}
         assert all(float(value) > 0 for _, (_, value) in store.query(rates))
-        assert {labels["site"] for labels, _ in store.query('up{job="latency"} == 1')} == {"north", "south"}
+        up = 'up{job="latency"} == 1'
+        eventually(lambda: {labels["site"] for labels, _ in store.query(up)} == {"north", "south"}, what="both up")
         # What is fine-grained stays at home.
         assert north.namespace.http(METRICS).text.count("netvane_probe_sent_total{") > 0
         assert not store.query("netvane_probe_sent_total")

@@ -108,7 +108,7 @@ class Listener:
     def report(self) -> None:
         """What Prometheus knows about every target."""
         sent, answered, seconds = (self._query(promql) for promql in (SENT, ANSWERED, SECONDS))
-        for target in sorted(sent):
+        for target in sorted(sent.keys() & answered.keys() & seconds.keys()):
             loss = max(0.0, 1 - answered[target] / sent[target])
             self.say("measured", f"{target:<11} {1000 * seconds[target] / answered[target]:6.2f} ms  {loss:4.0%} lost")
 

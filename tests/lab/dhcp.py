@@ -42,7 +42,7 @@ class Wire:
         script.chmod(0o755)
         flags = f"-f -i eth0 -t 10 -T 1 -s {script} -V {vendor} -x hostname:{hostname}" + (" -R" if release else "")
         client = self.clients[number].start(f"busybox udhcpc {flags}")
-        eventually(lambda: "lease of" in client.output() or not client.running, what=f"a lease for {hostname}")
+        eventually(lambda: "has " in client.output() or not client.running, what=f"a lease for {hostname}")
         assert client.running, client.output()
         # What is sent to a neighbour not yet looked for is lost when the address goes, as it does after a release.
         eventually(lambda: self.clients[number].run(f"ping -c 1 -W 1 {SERVER4}", check=False).returncode == 0)

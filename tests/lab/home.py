@@ -76,6 +76,7 @@ case "$1" in
 bound|renew)
   ip addr replace "$ip/$mask" dev "$interface"
   ip route replace default via "$router" dev "$interface"
+  echo "has $ip"
   ;;
 deconfig)
   ip addr flush dev "$interface" scope global
@@ -156,13 +157,13 @@ class Home:
         self.rack.close()
 
     def lease(self, namespace: Namespace, *, hostname: str = "") -> Process:
-        """A DHCP client on its eth0, which stays and renews; returns once there is a lease."""
+        """A DHCP client on its eth0, which stays and renews; returns once it has its address."""
         script = self.rack.directory / "udhcpc.sh"
         script.write_text(UDHCPC_SCRIPT)
         script.chmod(0o755)
         command = f"busybox udhcpc -f -i eth0 -t 10 -T 1 -s {script}"
         client = namespace.start(command + (f" -F {hostname} -x hostname:{hostname}" if hostname else ""))
-        eventually(lambda: "lease of" in client.output() or not client.running, what="a lease")
+        eventually(lambda: "has " in client.output() or not client.running, what="a lease")
         if not client.running:
             raise RuntimeError(f"no lease for {namespace.name}: {client.output()}")
         return client

@@ -93,4 +93,4 @@ def netvane_up(home: Home, settings: dict[str, Any], *, run_dir: Path | None = N
     places = [f"--storage.data-dir={place / 'data'}", f"--storage.run-dir={run_dir or place / 'run'}"]
     with home.rack.processes.start([*command, f"--config.file={configuration}", *places]) as up:
         yield up, configuration
-        assert up.stop(grace=20) == 0, up.output()
+        assert up.stop(grace=60) == 0, up.output()

@@ -67,4 +67,4 @@ def test_router_unplugged_is_one_alert_and_one_all_clear() -> None:
                 assert told == [("InternetDown", "firing"), ("InternetOutageEnded", "firing")]
                 others = [alert for alert in hook.alerts() if alert.name == "NewDevice"]
                 assert {alert.labels.get("cause") for alert in others} <= {"first_sweep"}
-                assert up.stop(grace=20) == 0, up.output()
+                assert up.stop(grace=60) == 0, up.output()

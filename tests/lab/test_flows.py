@@ -241,10 +241,10 @@ def late_scrape(exporter: RunningExporter, count: int) -> list[tuple[str, dict[s
 def test_a_flood_that_fills_the_table_is_counted_and_said(tmp_path: Path) -> None:
     """Each packet is a new flow, from an address of its own."""
     count = 120_000
-    flood = (
+    flood = [  # made beforehand: sent within seconds, before the first of them have expired
         frames.ethernet(frames.ipv4(frames.tcp(1024, 80, 0x02), 6, source=number.to_bytes(4)))
         for number in range(0x0B000000, 0x0B000000 + count)
-    )
+    ]
     settings = {"flows": {**LISTEN["flows"], "recorder": {"enabled": False}}}
     with cable() as (sender, watcher), running_exporter("flows", watcher, tmp_path, settings) as exporter:
         send(sender, flood)

@@ -115,11 +115,11 @@ def go_wrong(rogue: Namespace, lamp: Namespace, hub: str) -> None:
     rogue.ip("addr add 198.51.101.77/24 dev eth0")
     lamp.run("busybox wget -q -O /dev/null http://site99.example/")
     ap.upload(lamp, at.ANCHORS4[1], STORAGE_PORT, 12_000_000)
-    for second in range(8):  # the address without a lease has to be used for a while
+    for second in range(12):  # the address without a lease has to be used for three ticks
         ap.ask_names(rogue, ["site1.example"], ap.ADDRESS, source="198.51.101.77")
         if second == 6:
             rogue.run(f"ping -q -f -c 2000 -w 5 {hub}")
-            send(rogue, [frame(ap.ADDRESS, frames.tcp(1024 + number, 80, 0x02), 6) for number in range(2000)])
+            send(rogue, [frame(ap.ADDRESS, frames.tcp(1024 + number, 80, 0x02), 6) for number in range(1500)])
         rogue.run("sleep 1")
 
 
@@ -197,4 +197,4 @@ def test_a_normal_day_is_quiet_and_every_misdeed_is_named() -> None:
 
         for anomaly, name in ALERTS.items():
             eventually(partial(is_told, hook, name, anomaly), within=100, what=f"{name} of {anomaly}")
-        assert up.stop(grace=20) == 0, up.output()
+        assert up.stop(grace=60) == 0, up.output()

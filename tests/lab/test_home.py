@@ -135,6 +135,7 @@ def test_an_unplugged_gadget_is_gone_alone(home: Home) -> None:
 
 def test_a_router_whose_line_is_out_says_so(home: Home) -> None:
     with home.fault.wan_cut():
+        eventually(lambda: "linkdown" in home.gw.run("ip route show default").stdout, what="the router to notice")
         answer = home.mon.run(f"ping -n -c 1 -W 5 {at.ANCHORS4[0]}", check=False).stdout
     assert f"From {at.ROUTER4}" in answer
     assert "Destination Net Unreachable" in answer

@@ -121,4 +121,4 @@ def test_a_missing_pi_is_an_alert_and_the_only_one() -> None:
                 assert {alert.name for alert in hook.alerts()} == {"NewDevice", "ExpectedDeviceMissing"}
                 assert {alert.labels.get("device", pi.mac) for alert in hook.alerts()} == {pi.mac}
                 assert at.LAN4 in answer("show", pi.mac)
-                assert up.stop(grace=20) == 0, up.output()
+                assert up.stop(grace=60) == 0, up.output()

@@ -42,7 +42,7 @@ def test_it_is_started_and_alerts_lead_to_its_dashboards(home: Home, monkeypatch
         eventually(lambda: running in up.output() or not up.running, within=60, what=running)
         assert up.running, up.output()
         assert links(place / "run/up/rendered") == {"http://127.0.0.1:3000"}
-        assert up.stop(grace=20) == 0
+        assert up.stop(grace=60) == 0
 
 
 def links(rendered: Path) -> set[str]:

@@ -51,17 +51,17 @@ class Outbox:
         newest = self._store.last_id
         try:
             connection = self._connected()
-            self._done_id = shipped_up_to(connection, self._sink)
-            rows = self._read(connection, max_rows, max_bytes)
+            done = shipped_up_to(connection, self._sink)
+            rows = self._read(connection, done, max_rows, max_bytes)
         except sqlite3.Error as error:
             self._store.report(error, self._generation)
             self._disconnect()
             raise
+        # Whoever finds nothing pending finds no oldest either.
+        self.oldest_ns = rows[0].ts if rows else 0
+        self._done_id = done if rows else max(done, newest)  # whatever lies between was deleted
         if not rows:
-            self._done_id = max(self._done_id, newest)  # whatever lies between was deleted
-            self.oldest_ns = 0
             return None
-        self.oldest_ns = rows[0].ts
         return Batch(rows, self._generation)
 
     def done(self, batch: Batch) -> Future[bool]:
@@ -86,9 +86,9 @@ class Outbox:
             self._connection = reading_connection(self._store.path)
         return self._connection
 
-    def _read(self, connection: sqlite3.Connection, max_rows: int, max_bytes: int) -> list[Row]:
+    def _read(self, connection: sqlite3.Connection, done: int, max_rows: int, max_bytes: int) -> list[Row]:
         cursor = connection.execute(
-            "SELECT id, ts, event, body FROM all_events WHERE id > ? ORDER BY id LIMIT ?", (self._done_id, max_rows)
+            "SELECT id, ts, event, body FROM all_events WHERE id > ? ORDER BY id LIMIT ?", (done, max_rows)
         )
         rows: list[Row] = []
         size = 0

@@ -114,10 +114,11 @@ class Writer:
         if self._failing:
             log.info("events are written again")
             self._retry_at, self._retry_pause = 0, RETRY_FIRST_NS
-        self._inbox.settle(work, stored=True)
-        if work.events:
+        if work.events:  # before anybody is told, who might look
             self.stored.update(item.kind for item in work.events)
             self.last_commit_ns = self._clock.wall_ns()
+        self._inbox.settle(work, stored=True)
+        if work.events:
             self._maintain_at = 0
             if follower := self.follower:
                 follower[1]()

@@ -65,7 +65,7 @@ class Detector:
 
     def going(self) -> Counter[tuple[str, Kind]]:
         """How many episodes of each device (MAC) and kind go on; what alerts look at."""
-        return Counter((episode.mac, episode.kind) for episode in self._episodes)
+        return Counter((episode.mac, episode.kind) for episode in list(self._episodes))  # asked by another thread
 
     def saved(self) -> bytes:
         """What is to be kept for the next start (netvane.flows.anomalies.learned.load)."""
