@@ -30,6 +30,7 @@ PROXY_PORT = 3128
 PLAY_SECONDS = 3000.0
 PROMETHEUS = "http://127.0.0.1:9090"
 READER = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+READ = f"python3 -c '{READER}' '{{}}'"  # with a URL
 REBOOTS = 133  # systemd-nspawn's exit code when its system wants to start anew
 
 
@@ -108,11 +109,11 @@ class Target:
 
     def get(self, url: str) -> str:
         """The body of a page that only the target itself can reach. Raises CommandError where it is no page."""
-        return self.run(f"python3 -c '{READER}' '{url}'").stdout
+        return self.run(READ.format(url)).stdout
 
     def await_prometheus(self) -> None:
         """Its unit is active before it answers, which plays wait for and a boot or a restored backup does not."""
-        ready = f"python3 -c '{READER}' {PROMETHEUS}/-/ready"
+        ready = READ.format(f"{PROMETHEUS}/-/ready")
         eventually(lambda: self.run(ready, check=False).returncode == 0, within=60, what="Prometheus")
 
     def query(self, promql: str) -> list[dict[str, Any]]:

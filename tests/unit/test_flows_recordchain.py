@@ -1,6 +1,7 @@
 """The records of a pcap file are found side by side just as they are one by one."""
 
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -29,14 +30,21 @@ def expected(stream: bytes, order: str) -> list[int]:
     return found
 
 
-def mix(order: str, seed: int, largest: int) -> bytes:
+def packets(seed: int, largest: int) -> Iterator[bytes]:
+    """As many as fill SIZE with their records."""
     random = np.random.default_rng(seed)
-    parts = []
     size = 0
     while size < SIZE:
-        parts.append(record(order, random.bytes(int(random.integers(largest))), seconds=NOW + size // 10_000))
-        size += len(parts[-1])
-    return b"".join(parts)
+        packet = random.bytes(int(random.integers(largest)))
+        size += recordchain.RECORD + len(packet)
+        yield packet
+
+
+def mix(order: str, seed: int, largest: int) -> bytes:
+    stream = bytearray()
+    for packet in packets(seed, largest):
+        stream += record(order, packet, seconds=NOW + len(stream) // 10_000)
+    return bytes(stream)
 
 
 def follow(stream: bytes, order: str) -> list[int]:
@@ -83,11 +91,7 @@ def block(order: str, content: bytes, kind: int = 6) -> bytes:
 
 
 def blocks(order: str, seed: int, largest: int) -> list[bytes]:
-    random = np.random.default_rng(seed)
-    made: list[bytes] = []
-    while sum(map(len, made[-100:])) * len(made) < SIZE * 100:
-        made.append(block(order, random.bytes(int(random.integers(largest)))))
-    return made
+    return [block(order, packet) for packet in packets(seed, largest)]
 
 
 def edges(parts: list[bytes]) -> list[int]:

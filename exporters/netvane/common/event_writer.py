@@ -117,11 +117,10 @@ class Writer:
         if work.events:  # before anybody is told, who might look
             self.stored.update(item.kind for item in work.events)
             self.last_commit_ns = self._clock.wall_ns()
-        self._inbox.settle(work, stored=True)
-        if work.events:
             self._maintain_at = 0
-            if follower := self.follower:
-                follower[1]()
+        self._inbox.settle(work, stored=True)
+        if work.events and (follower := self.follower):
+            follower[1]()
 
     def _commit(self, connection: sqlite3.Connection, work: Work) -> None:
         first = self.last_id + 1
