@@ -98,8 +98,10 @@ def test_a_resolver_fails_in_a_row_and_works_again() -> None:
     observations.dns("r", seconds(21), 0.02, worked=True)
     (resolver,) = lay_out(observations, 22).resolvers
     assert (resolver.broken, resolver.working_seconds) == (False, 0.98)
-    observations.resolvers_are(["other"])
-    assert [resolver.name for resolver in lay_out(observations, 22).resolvers] == ["other"]
+    observations.asked_are(["other"], sites=False)
+    evidence = lay_out(observations, 22)
+    assert [resolver.name for resolver in evidence.resolvers] == ["other"]
+    assert evidence.sites is None
 
 
 def test_slow_answers_of_the_fastest_resolver_degrade() -> None:
@@ -118,11 +120,13 @@ def test_the_newest_results_of_sites_count() -> None:
     for number in range(20):
         observations.site(f"s{number}", seconds(number), worked=number < 12)
     sites = lay_out(observations, 20).sites
+    assert sites is not None
     assert (sites.worked, sites.failed) == (2, NEWEST_SITES - 2)
     assert sites.last_worked_seconds == 9.0
-    assert sites.none_since(8.5)
-    assert not sites.none_since(9.5)
+    assert [sites.any_worked(since) for since in (8.5, 9.5)] == [False, True]
+    assert [sites.any_failed(since) for since in (0.5, 1.5)] == [False, True]
     old = lay_out(observations, 21 + SITES_SECONDS).sites
+    assert old is not None
     assert (old.worked, old.failed) == (0, 0)
 
 
@@ -138,6 +142,7 @@ def test_what_failed_without_a_line_says_nothing_once_it_is_back() -> None:
     observations.dns("r", seconds(10), None, worked=False)  # asked while it was away
     observations.site("late", seconds(10), worked=False)
     after = lay_out(observations, 13)
+    assert after.sites is not None
     assert (after.resolvers[0].failed, after.sites.failed) == (0, 0)
     assert not are_names_known(after)
     observations.dns("r", seconds(12), 0.02, worked=True)

@@ -16,10 +16,13 @@ ALIVE = Ping("alive", 0, None, ever_answered=True)
 DEAD = Ping("dead", 5, 5.0, ever_answered=True)
 MUTE = Ping("mute", 500, 500.0, ever_answered=False)
 LATE = Ping("late", 2, 1.5, ever_answered=True)
+WAVERS = Ping("wavers", 2, 2.5, ever_answered=True)
 GOOD_DNS = Resolver("good", 0, None, ever_worked=True)
 BAD_DNS = Resolver("bad", 4, 20.0, ever_worked=True)
 GOOD_SITES = Sites(10, 0, 3.0, ())
+NEWER_SITES = Sites(10, 0, 1.0, ())
 DEAD_SITES = Sites(9, 3, 8.0, (4.0, 3.0, 2.0))
+REFUSED_SITES = Sites(3, 7, 8.0, (7.0, 6.5) + (6.0,) * 5)
 
 FINE = Evidence(
     running_seconds=600,
@@ -73,13 +76,31 @@ DEGRADED = Degradation("isp", "loss", 0.05, None, None)
         (FINE._replace(hops=(MUTE,)), "ok"),
         (FINE._replace(anchors4=(ALIVE, DEAD, ALIVE)), "ok"),
         (FINE._replace(anchors4=(DEAD, DEAD, DEAD), anchors6=(), ipv6_configured=False), "ok"),
+        (FINE._replace(anchors4=(WAVERS,) * 3, anchors6=(WAVERS,), resolvers=(BAD_DNS,), sites=NEWER_SITES), "dns"),
         (FINE._replace(**{**FAR_DEAD, "anchors4": (DEAD, LATE, DEAD)}, routers=(DEAD,)), "dns"),
+        (FINE._replace(**{**FAR_DEAD, "sites": None}, hops=(ALIVE,)), "upstream"),
+        (FINE._replace(sites=None), "ok"),
+        (FINE._replace(sites=None, anchors4=(), anchors6=(), ipv6_configured=False), "ok"),
     ],
 )
 def test_one_verdict_names_the_nearest_broken_segment(evidence: Evidence, verdict: str) -> None:
     found = judge(evidence)
     assert found is not None
     assert found.name == verdict
+
+
+@pytest.mark.parametrize(
+    "unsettled",
+    [
+        {"anchors4": (DEAD, WAVERS, DEAD)},  # not silent for long enough
+        {"sites": Sites(9, 0, 8.0, ())},  # no attempt that began since has come to its end
+        {"sites": REFUSED_SITES},
+        {"sites": Sites(0, 0, None, ())},
+        {"sites": None, "anchors4": (DEAD, WAVERS, DEAD)},
+    ],
+)
+def test_nothing_is_said_of_names_and_sites_until_it_is_known_if_the_line_works(unsettled: dict[str, Any]) -> None:
+    assert judge(FINE._replace(**{**FAR_DEAD, **unsettled})) is None
 
 
 def test_degraded_says_where_it_begins() -> None:
@@ -123,7 +144,7 @@ evidences = st.builds(
         st.builds(Resolver, st.just("r"), st.integers(0, 9), st.none() | st.floats(0, 99), ever_worked=st.booleans()),
         max_size=3,
     ).map(tuple),
-    sites=sites,
+    sites=st.none() | sites,
     captive=st.none() | st.booleans(),
     ipv6_configured=st.booleans(),
     degradation=st.none() | st.just(DEGRADED),
@@ -135,8 +156,9 @@ def test_any_evidence_has_one_verdict_or_none_and_a_single_far_target_is_never_p
     verdict = judge(evidence)
     assert verdict is None or verdict.name in NAMES
     if any(ping.answers for ping in evidence.anchors4) and evidence.link_up:
+        assert verdict is None or verdict.name not in {"router", "isp", "upstream"}
+    if any(ping.ever_answered and not ping.wavers for ping in evidence.anchors4):
         assert verdict is not None
-        assert verdict.name not in {"router", "isp", "upstream"}
 
 
 # Quality

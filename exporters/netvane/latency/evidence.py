@@ -52,13 +52,15 @@ class Observations:
     started_ns: int
     _resolvers: dict[str, _Asked] = field(default_factory=dict)
     _sites: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    _sites_probed: bool = True
     _captive: tuple[int, bool] | None = None
     _line_back_ns: int = 0
     _settling: Settling = field(default_factory=Settling)
 
-    def resolvers_are(self, names: Iterable[str]) -> None:
-        """Forget resolvers that are no longer asked."""
-        self._resolvers = {name: self._resolvers.get(name, _Asked()) for name in names}
+    def asked_are(self, resolvers: Iterable[str], *, sites: bool) -> None:
+        """What is probed from now on; resolvers that are no longer asked are forgotten."""
+        self._sites_probed = sites
+        self._resolvers = {name: self._resolvers.get(name, _Asked()) for name in resolvers}
 
     def dns(self, resolver: str, start_ns: int, seconds: float | None, *, worked: bool) -> None:
         """A question by UDP; `seconds` until the answer."""
@@ -143,7 +145,7 @@ class Observations:
                 )
                 for name, asked in self._resolvers.items()
             ),
-            sites=self._lay_out_sites(now_ns),
+            sites=self._lay_out_sites(now_ns) if self._sites_probed else None,
             captive=captive,
             ipv6_configured=around.ipv6_configured,
             degradation=self._degradation(snapshot, now_ns),

@@ -72,8 +72,8 @@ class Rounds:
         self.stop()
         self._resolvers = resolvers
         self._lookup = Lookup(resolvers)
-        self._observations.resolvers_are(resolvers)
         settings = self._settings
+        self._observations.asked_are(resolvers, sites=settings.sites.interval is not None)
         for transport, interval in settings.dns.intervals.items():
             for resolver in resolvers:
                 self._every(interval, f"dns {transport} {resolver}", self._ask(resolver, transport))

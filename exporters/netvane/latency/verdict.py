@@ -5,7 +5,8 @@
 What one probe says proves little: a target that has never answered is mute, not dead; one far target is never proof;
 and a router that drops pings but lets traffic through is not to blame. So a segment is broken when something that used
 to answer there has missed several probes in a row, everything behind it is silent as well, and attempts to reach web
-sites that began after the silence have failed too.
+sites that began after the silence have failed too. And names or sites are to blame only while the line itself works:
+with everything behind it silent they fail as well, perhaps before the pings have missed enough to tell.
 """
 
 from typing import Literal, NamedTuple
@@ -24,6 +25,7 @@ OUTAGES: frozenset[Name] = frozenset({"link", "router", "isp", "upstream", "dns"
 
 MISSED_IN_A_ROW = 3
 SILENT_SECONDS = 3.0
+WAVERING_SECONDS = 2.0
 START_SECONDS = 8.0  # for how long a fresh start may have no answer from anywhere before that means something
 MIN_SITES = 5  # web sites that must have been tried before most of them failing is a finding
 MOST_SITES = 0.6
@@ -44,6 +46,11 @@ class Ping(NamedTuple):
     def silent(self) -> bool:
         """Owes several answers in a row, and has for some seconds."""
         return self.missed >= MISSED_IN_A_ROW and (self.silent_seconds or 0.0) >= SILENT_SECONDS
+
+    @property
+    def wavers(self) -> bool:
+        """Owes an answer for longer than any line takes, but perhaps not for long enough to be silent."""
+        return (self.silent_seconds or 0.0) >= WAVERING_SECONDS
 
     @property
     def answers(self) -> bool:
@@ -79,14 +86,22 @@ class Sites(NamedTuple):
     last_worked_seconds: float | None  # since the start of the newest one that worked; None: none in the window
     failed_last_seconds: tuple[float, ...]  # since the start of each one that failed
 
-    def none_since(self, seconds: float) -> bool:
-        """Whether connections were tried in the last `seconds`, and none of them worked."""
-        worked = self.last_worked_seconds is not None and self.last_worked_seconds <= seconds
-        return not worked and any(age <= seconds for age in self.failed_last_seconds)
+    def any_worked(self, seconds: float) -> bool:
+        """Whether a connection that began in the last `seconds` worked."""
+        return self.last_worked_seconds is not None and self.last_worked_seconds <= seconds
+
+    def any_failed(self, seconds: float) -> bool:
+        """Whether a connection that began in the last `seconds` failed."""
+        return any(age <= seconds for age in self.failed_last_seconds)
+
+    @property
+    def mostly_fail(self) -> bool:
+        tried = self.worked + self.failed
+        return tried >= MIN_SITES and self.failed >= tried * MOST_SITES
 
 
 class Evidence(NamedTuple):
-    """All that the verdict rests on, at one moment. Empty tuples are what is not probed."""
+    """All that the verdict rests on, at one moment. Empty tuples, and None for `sites`, are what is not probed."""
 
     running_seconds: float
     link_up: bool
@@ -96,7 +111,7 @@ class Evidence(NamedTuple):
     anchors4: tuple[Ping, ...]
     anchors6: tuple[Ping, ...]
     resolvers: tuple[Resolver, ...]
-    sites: Sites
+    sites: Sites | None
     captive: bool | None  # None: the check has no answer
     ipv6_configured: bool
     degradation: Degradation | None
@@ -119,20 +134,22 @@ def is_cut(verdict: Verdict | None) -> bool:
 
 
 def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a verdict, nearest first
-    """The verdict on `evidence`; None while there is too little of it after a start."""
+    """The verdict on `evidence`; None while there is too little of it: after a start, and until it is known if the line
+    has just been cut.
+    """
     if not evidence.link_up:
         return Verdict("link")
     if evidence.captive and not router_is_gone(evidence):
         # Somebody answers in the web's place: the line works, whatever else that somebody drops.
         return Verdict("captive_portal")
-    if internet_is_gone(evidence):
-        return Verdict(nearest_silent(evidence))
-    if not any(ping.answers for ping in evidence.anchors4 + evidence.anchors6) and not evidence.sites.worked:
+    works = line_works(evidence)
+    if works is None:
         return None
+    if not works:
+        return Verdict(nearest_silent(evidence))
     if evidence.resolvers and all(resolver.broken for resolver in evidence.resolvers):
         return Verdict("dns")
-    tried = evidence.sites.worked + evidence.sites.failed
-    if tried >= MIN_SITES and evidence.sites.failed >= tried * MOST_SITES:
+    if evidence.sites is not None and evidence.sites.mostly_fail:
         return Verdict("web")
     if evidence.ipv6_configured and ipv6_is_gone(evidence):
         return Verdict("ipv6")
@@ -141,18 +158,21 @@ def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a ver
     return Verdict("ok")
 
 
-def internet_is_gone(evidence: Evidence) -> bool:
-    """Nothing beyond the provider answers: no anchor of either family, and no web site since they fell silent."""
+def line_works(evidence: Evidence) -> bool | None:
+    """Whether anything beyond the provider answers: an anchor of either family, or a web site since they fell silent
+    (or nothing there is probed); None while that is not known.
+    """
     anchors = evidence.anchors4 + evidence.anchors6
-    if any(not ping.silent for ping in anchors):
-        return False
-    if any(ping.ever_answered for ping in anchors):
-        silence = min(ping.silent_seconds or 0.0 for ping in anchors if ping.ever_answered)
-    elif evidence.running_seconds >= START_SECONDS:
-        silence = evidence.running_seconds
-    else:
-        return False
-    return evidence.sites.none_since(silence)
+    known = [ping for ping in anchors if ping.ever_answered]
+    if any(not ping.wavers for ping in known) or (not anchors and evidence.sites is None):
+        return True
+    silence = min((ping.silent_seconds or 0.0 for ping in known), default=evidence.running_seconds)
+    if evidence.sites is not None and evidence.sites.any_worked(silence):
+        return True
+    settled = all(ping.silent for ping in anchors) and (known or evidence.running_seconds >= START_SECONDS)
+    if evidence.sites is not None:
+        settled = settled and evidence.sites.any_failed(silence)
+    return False if settled else None
 
 
 def nearest_silent(evidence: Evidence) -> Name:

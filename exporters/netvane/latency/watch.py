@@ -20,7 +20,6 @@ log = get_logger("latency.watch")
 
 STEP_SECONDS = 1.0
 SUSPICIOUS_MISSES = 2
-WAVERING = 2.0  # seconds without the answer that is owed
 CLOSER_SECONDS = 30.0
 SAMPLE_SECONDS = 10
 TOGETHER_SECONDS = 6.0  # from one first miss to the next, of targets that fell silent together
@@ -190,7 +189,7 @@ def _is_news(ping: Ping) -> bool:
 
 
 def _most_waver(group: list[Ping]) -> bool:
-    wavering = [ping for ping in group if ping.missed >= SUSPICIOUS_MISSES or (ping.silent_seconds or 0.0) >= WAVERING]
+    wavering = [ping for ping in group if ping.missed >= SUSPICIOUS_MISSES or ping.wavers]
     return bool(group) and len(wavering) * 2 >= len(group)
 
 
@@ -221,7 +220,7 @@ def age(verdict: Verdict, evidence: Evidence) -> float:
             return began
         case "dns":
             return max((resolver.failing_seconds or 0.0 for resolver in evidence.resolvers), default=0.0)
-        case "web":
+        case "web" if evidence.sites is not None:
             return max(evidence.sites.failed_last_seconds, default=0.0)
     return 0.0
 
@@ -245,8 +244,8 @@ def numbers(evidence: Evidence, snapshot: Snapshot) -> Numbers:
         "anchors4_answering": float(sum(ping.answers for ping in evidence.anchors4)),
         "anchors6_answering": float(sum(ping.answers for ping in evidence.anchors6)),
         "resolvers_broken": float(sum(resolver.broken for resolver in evidence.resolvers)),
-        "sites_worked": float(evidence.sites.worked),
-        "sites_failed": float(evidence.sites.failed),
+        "sites_worked": None if evidence.sites is None else float(evidence.sites.worked),
+        "sites_failed": None if evidence.sites is None else float(evidence.sites.failed),
         "captive": None if evidence.captive is None else float(evidence.captive),
     }
     if evidence.degradation is not None:
