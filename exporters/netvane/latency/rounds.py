@@ -88,6 +88,7 @@ class Rounds:
         for task in self._tasks:
             task.cancel()
         self._tasks = []
+        self._lookup.close()
 
     def confirm(self, *, at_once: bool = False) -> None:
         """Something looks wrong, or right again: ask again now rather than at the next beat."""
