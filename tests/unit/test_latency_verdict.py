@@ -12,17 +12,18 @@ from netvane.latency.outages import CLOSE_SECONDS, Outage, State
 from netvane.latency.quality import Degradation, SegmentFigures, Settling, Window
 from netvane.latency.verdict import NAMES, Evidence, Ping, Resolver, Sites, Verdict, judge
 
-ALIVE = Ping("alive", 0, None, ever_answered=True)
-DEAD = Ping("dead", 5, 5.0, ever_answered=True)
-MUTE = Ping("mute", 500, 500.0, ever_answered=False)
-LATE = Ping("late", 2, 1.5, ever_answered=True)
-WAVERS = Ping("wavers", 2, 2.5, ever_answered=True)
+ALIVE = Ping("alive", 0, None, 0.5)
+DEAD = Ping("dead", 5, 5.0, 6.0)
+MUTE = Ping("mute", 500, 500.0, None)
+LATE = Ping("late", 2, 1.5, 2.5)
+WAVERS = Ping("wavers", 2, 2.5, 3.5)
 GOOD_DNS = Resolver("good", 0, None, ever_worked=True)
 BAD_DNS = Resolver("bad", 4, 20.0, ever_worked=True)
-GOOD_SITES = Sites(10, 0, 3.0, ())
-NEWER_SITES = Sites(10, 0, 1.0, ())
-DEAD_SITES = Sites(9, 3, 8.0, (4.0, 3.0, 2.0))
-REFUSED_SITES = Sites(3, 7, 8.0, (7.0, 6.5) + (6.0,) * 5)
+GOOD_SITES = Sites((3.0,) * 10, (), ())
+NEWER_SITES = Sites((1.0, 3.0), (), ())
+DEAD_SITES = Sites((8.0,) * 9, (4.0, 3.0, 2.0), ())
+UNRESOLVED_SITES = Sites((8.0,), (), (4.0,) * 9)
+REFUSED_SITES = Sites((8.0,) * 3, (7.0,) * 7, ())
 
 FINE = Evidence(
     running_seconds=600,
@@ -63,8 +64,10 @@ DEGRADED = Degradation("isp", "loss", 0.05, None, None)
         (FINE._replace(**FAR_DEAD, routers=(MUTE,), hops=(DEAD,), router_in_neighbour_table=False), "router"),
         (FINE._replace(resolvers=(BAD_DNS,)), "dns"),
         (FINE._replace(resolvers=(BAD_DNS, GOOD_DNS)), "ok"),
-        (FINE._replace(sites=Sites(1, 9, 30.0, (5.0,) * 9)), "web"),
-        (FINE._replace(sites=Sites(3, 1, 30.0, (5.0,))), "ok"),
+        (FINE._replace(sites=REFUSED_SITES), "web"),
+        (FINE._replace(sites=Sites((30.0,) * 3, (5.0,), ())), "ok"),
+        (FINE._replace(sites=UNRESOLVED_SITES), "ok"),
+        (FINE._replace(**{**FAR_DEAD, "sites": UNRESOLVED_SITES}), "upstream"),
         (FINE._replace(captive=True), "captive_portal"),
         (FINE._replace(**{**FAR_DEAD, "captive": True}), "captive_portal"),
         (FINE._replace(anchors6=(DEAD, DEAD, DEAD)), "ipv6"),
@@ -93,9 +96,9 @@ def test_one_verdict_names_the_nearest_broken_segment(evidence: Evidence, verdic
     "unsettled",
     [
         {"anchors4": (DEAD, WAVERS, DEAD)},  # not silent for long enough
-        {"sites": Sites(9, 0, 8.0, ())},  # no attempt that began since has come to its end
+        {"sites": Sites((8.0,) * 9, (), ())},  # no attempt that began since has come to its end
         {"sites": REFUSED_SITES},
-        {"sites": Sites(0, 0, None, ())},
+        {"sites": Sites((), (), ())},
         {"sites": None, "anchors4": (DEAD, WAVERS, DEAD)},
     ],
 )
@@ -108,7 +111,7 @@ def test_degraded_says_where_it_begins() -> None:
 
 
 def test_a_start_with_nothing_reachable() -> None:
-    nothing = Sites(0, 3, None, (6.0, 5.0, 2.0))
+    nothing = Sites((), (6.0, 5.0, 2.0), ())
     cold = FINE._replace(
         running_seconds=3, routers=(MUTE,), hops=(), anchors4=(MUTE,) * 3, anchors6=(), sites=nothing, captive=None
     )
@@ -122,15 +125,10 @@ pings = st.builds(
     st.just("x"),
     st.integers(0, 100),
     st.none() | st.floats(0, 1000),
-    ever_answered=st.booleans(),
-)
-sites = st.builds(
-    Sites,
-    st.integers(0, 100),
-    st.integers(0, 100),
     st.none() | st.floats(0, 1000),
-    st.lists(st.floats(0, 1000), max_size=5).map(tuple),
 )
+ages = st.lists(st.floats(0, 1000), max_size=5).map(tuple)
+sites = st.builds(Sites, ages, ages, ages)
 evidences = st.builds(
     Evidence,
     running_seconds=st.floats(0, 1000),

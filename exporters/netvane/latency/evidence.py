@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Literal
 
 from netvane.common.clock import NANOSECONDS
 from netvane.latency import quality
@@ -20,6 +21,7 @@ MIN_LOSING = 2
 NEWS_SECONDS = 30  # for how long a failure is worth extra probes
 
 Snapshot = list[tuple[Target, Series]]
+Attempt = Literal["worked", "failed", "unresolved"]  # what came of it: netvane.latency.verdict.Sites
 
 # Roles whose targets make a segment, nearest first; those of other roles are the owner's business.
 SEGMENTS = (("router", "router"), ("isp", "isp"), ("anchor", "upstream"))
@@ -51,7 +53,7 @@ class Observations:
 
     started_ns: int
     _resolvers: dict[str, _Asked] = field(default_factory=dict)
-    _sites: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    _sites: dict[str, tuple[int, Attempt]] = field(default_factory=dict)
     _sites_probed: bool = True
     _captive: tuple[int, bool] | None = None
     _line_back_ns: int = 0
@@ -78,9 +80,9 @@ class Observations:
         if asked.failing_since_ns is None:
             asked.failing_since_ns = start_ns
 
-    def site(self, name: str, start_ns: int, *, worked: bool) -> None:
-        if worked or start_ns >= self._line_back_ns:
-            self._sites[name] = (start_ns, worked)
+    def site(self, name: str, start_ns: int, came_of_it: Attempt) -> None:
+        if came_of_it == "worked" or start_ns >= self._line_back_ns:
+            self._sites[name] = (start_ns, came_of_it)
 
     def captive(self, start_ns: int, found: bool | None) -> None:
         """The captive check's result; no answer leaves the last one to grow old."""
@@ -91,7 +93,7 @@ class Observations:
         """What failed until now failed for want of a line, and says nothing of resolvers and sites."""
         self._line_back_ns = now_ns
         self._resolvers = {name: _Asked(times=asked.times) for name, asked in self._resolvers.items()}
-        self._sites = {name: found for name, found in self._sites.items() if found[1]}
+        self._sites = {name: found for name, found in self._sites.items() if found[1] == "worked"}
 
     def losing(self, snapshot: Snapshot, now_ns: int) -> bool:
         """Whether several targets beyond the router have lately lost a probe, and go on answering."""
@@ -118,8 +120,9 @@ class Observations:
 
     def suspicious(self, now_ns: int) -> bool:
         """Whether a resolver or the newest site has begun to fail lately; what is known for longer is no suspicion."""
-        start_ns, worked = max(self._sites.values(), default=(0, True))
-        since = [asked.failing_since_ns for asked in self._resolvers.values()] + [None if worked else start_ns]
+        start_ns, newest = max(self._sites.values(), default=(0, "worked"))
+        since = [asked.failing_since_ns for asked in self._resolvers.values()]
+        since.append(None if newest == "worked" else start_ns)
         return any(at is not None and now_ns - at <= NEWS_SECONDS * NANOSECONDS for at in since)
 
     def lay_out(self, snapshot: Snapshot, around: Surroundings, now_ns: int) -> Evidence:
@@ -153,14 +156,11 @@ class Observations:
 
     def _lay_out_sites(self, now_ns: int) -> Sites:
         newest = sorted(self._sites.values(), reverse=True)[:NEWEST_SITES]
-        recent = [
-            ((now_ns - start) / NANOSECONDS, worked)
-            for start, worked in newest
-            if now_ns - start <= SITES_SECONDS * NANOSECONDS
-        ]
-        worked = [age for age, fine in recent if fine]
-        failed = tuple(age for age, fine in recent if not fine)
-        return Sites(len(worked), len(failed), min(worked, default=None), failed)
+        ages: dict[Attempt, list[float]] = {"worked": [], "failed": [], "unresolved": []}
+        for start_ns, came_of_it in newest:
+            if now_ns - start_ns <= SITES_SECONDS * NANOSECONDS:
+                ages[came_of_it].append((now_ns - start_ns) / NANOSECONDS)
+        return Sites(**{came_of_it: tuple(seconds) for came_of_it, seconds in ages.items()})
 
     def _degradation(self, snapshot: Snapshot, now_ns: int) -> Degradation | None:
         segments = []
@@ -188,9 +188,13 @@ def _pings(snapshot: Snapshot, now_ns: int, role: str, family: int | None = None
 
 
 def _ping(target: Target, series: Series, now_ns: int) -> Ping:
-    silent = _seconds(series.silent_since_ns, now_ns)
-    answering = _seconds(series.answering_since_ns, now_ns)
-    return Ping(target.name, series.sent_since_answer, silent, series.last_answer_ns > 0, answering)
+    return Ping(
+        target.name,
+        series.sent_since_answer,
+        _seconds(series.silent_since_ns, now_ns),
+        _seconds(series.answered_probe_ns, now_ns),
+        _seconds(series.answering_since_ns, now_ns),
+    )
 
 
 def _seconds(since_ns: int | None, now_ns: int) -> float | None:

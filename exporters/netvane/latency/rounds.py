@@ -151,9 +151,10 @@ class Rounds:
 
     async def _try_site(self) -> None:
         site = next(self._sites)
+        begun = self._clock.monotonic_ns()
         address = await self._lookup.address(site)
         if address is None:  # its cause the resolvers' own probes see; but what cannot be reached is not reached
-            self._observations.site(site, self._clock.monotonic_ns(), worked=False)
+            self._observations.site(site, begun, "unresolved")
             return
         family = "ipv6" if ":" in address else "ipv4"
         series, start = self._begin("tcp", "sites", "site", family)
@@ -161,7 +162,7 @@ class Rounds:
         self._end(series, start, found.outcome, found.seconds)
         self._spent("tcp", found.wan_bytes)
         self.sites[site] = found.outcome == "ok"
-        self._observations.site(site, start, worked=found.outcome == "ok")
+        self._observations.site(site, start, "worked" if found.outcome == "ok" else "failed")
 
     async def _check_captive(self) -> None:
         start = self._clock.monotonic_ns()

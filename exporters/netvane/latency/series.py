@@ -21,6 +21,7 @@ class Series:
     rtt_sum: float = 0.0
     jitter: float = 0.0
     last_answer_ns: int = 0
+    answered_probe_ns: int | None = None  # when the newest probe left that was answered
     errors: dict[str, int] = field(default_factory=dict)
     sent_since_answer: int = 0
     silent_since_ns: int | None = None
@@ -54,6 +55,7 @@ class Series:
             self.jitter += (abs(rtt_seconds - self._last_rtt) - self.jitter) * JITTER_GAIN
         self._last_rtt = rtt_seconds
         self.last_answer_ns = wall_ns
+        self.answered_probe_ns = max(sent_ns, self.answered_probe_ns or sent_ns)
         self.window.answered(sent_ns, rtt_seconds)
         if self.sent_since_answer >= MISSED_IN_A_ROW:
             later_ns = sent_ns + round(rtt_seconds * NANOSECONDS)

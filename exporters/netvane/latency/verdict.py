@@ -26,21 +26,27 @@ OUTAGES: frozenset[Name] = frozenset({"link", "router", "isp", "upstream", "dns"
 MISSED_IN_A_ROW = 3
 SILENT_SECONDS = 3.0
 WAVERING_SECONDS = 2.0
+CROSSING_SECONDS = 1.0  # answers of probes that left together come at different moments, some before a cut
 START_SECONDS = 8.0  # for how long a fresh start may have no answer from anywhere before that means something
 MIN_SITES = 5  # web sites that must have been tried before most of them failing is a finding
 MOST_SITES = 0.6
 
 
 class Ping(NamedTuple):
-    """One ICMP target: probes missed since its last answer, for how many seconds (None: it owes no answer), whether it
-    has ever answered, and for how many seconds it has again after it was silent (None: never was).
+    """One ICMP target: probes missed since its last answer, for how many seconds (None: it owes no answer); how many
+    seconds ago the newest probe left that was answered (None: none ever was), and for how many seconds it has been
+    answering again after it was silent (None: never was).
     """
 
     name: str
     missed: int
     silent_seconds: float | None
-    ever_answered: bool
+    answered_seconds: float | None
     answering_seconds: float | None = None
+
+    @property
+    def ever_answered(self) -> bool:
+        return self.answered_seconds is not None
 
     @property
     def silent(self) -> bool:
@@ -56,10 +62,9 @@ class Ping(NamedTuple):
     def answers(self) -> bool:
         return self.ever_answered and not self.silent
 
-    @property
-    def dead(self) -> bool:
-        """Used to answer and does not any more."""
-        return self.ever_answered and self.silent
+    def has_answered_since(self, seconds: float) -> bool:
+        """Whether it answers, and has answered a probe that left clearly less than so many `seconds` ago."""
+        return self.answers and self.answered_seconds is not None and self.answered_seconds + CROSSING_SECONDS < seconds
 
 
 class Resolver(NamedTuple):
@@ -79,25 +84,26 @@ class Resolver(NamedTuple):
 
 
 class Sites(NamedTuple):
-    """TCP connections to widely used web sites: the newest of each site in the window."""
+    """TCP connections to widely used web sites: for the newest attempt at each site in the window, how many seconds ago
+    it began, by what came of it. Without an address there is no connection, which says nothing of the site.
+    """
 
-    worked: int
-    failed: int
-    last_worked_seconds: float | None  # since the start of the newest one that worked; None: none in the window
-    failed_last_seconds: tuple[float, ...]  # since the start of each one that failed
+    worked: tuple[float, ...]
+    failed: tuple[float, ...]
+    unresolved: tuple[float, ...]
 
     def any_worked(self, seconds: float) -> bool:
-        """Whether a connection that began in the last `seconds` worked."""
-        return self.last_worked_seconds is not None and self.last_worked_seconds <= seconds
+        """Whether an attempt that began in the last `seconds` worked."""
+        return any(age <= seconds for age in self.worked)
 
     def any_failed(self, seconds: float) -> bool:
-        """Whether a connection that began in the last `seconds` failed."""
-        return any(age <= seconds for age in self.failed_last_seconds)
+        """Whether an attempt that began in the last `seconds` did not."""
+        return any(age <= seconds for age in self.failed + self.unresolved)
 
     @property
     def mostly_fail(self) -> bool:
-        tried = self.worked + self.failed
-        return tried >= MIN_SITES and self.failed >= tried * MOST_SITES
+        tried = len(self.worked) + len(self.failed)
+        return tried >= MIN_SITES and len(self.failed) >= tried * MOST_SITES
 
 
 class Evidence(NamedTuple):
@@ -146,7 +152,7 @@ def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a ver
     if works is None:
         return None
     if not works:
-        return Verdict(nearest_silent(evidence))
+        return nearest_silent(evidence)
     if evidence.resolvers and all(resolver.broken for resolver in evidence.resolvers):
         return Verdict("dns")
     if evidence.sites is not None and evidence.sites.mostly_fail:
@@ -166,7 +172,7 @@ def line_works(evidence: Evidence) -> bool | None:
     known = [ping for ping in anchors if ping.ever_answered]
     if any(not ping.wavers for ping in known) or (not anchors and evidence.sites is None):
         return True
-    silence = min((ping.silent_seconds or 0.0 for ping in known), default=evidence.running_seconds)
+    silence = anchors_silence(evidence)
     if evidence.sites is not None and evidence.sites.any_worked(silence):
         return True
     settled = all(ping.silent for ping in anchors) and (known or evidence.running_seconds >= START_SECONDS)
@@ -175,26 +181,45 @@ def line_works(evidence: Evidence) -> bool | None:
     return False if settled else None
 
 
-def nearest_silent(evidence: Evidence) -> Name:
-    """Where the way into the Internet ends, given that it does."""
+def anchors_silence(evidence: Evidence) -> float:
+    """For how many seconds no anchor has answered; those that never did say nothing."""
+    known = [ping for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered]
+    return min((ping.silent_seconds or 0.0 for ping in known), default=evidence.running_seconds)
+
+
+def nearest_silent(evidence: Evidence) -> Verdict | None:
+    """Where the way into the Internet ends, given that it does; None until that is known of everything on the way."""
     if router_is_gone(evidence):
-        return "router"
-    if any(ping.answers for ping in evidence.hops):
-        return "upstream"
-    # The first hop is dead, or has never been heard of: then the line to the provider is the nearest that can be it.
-    return "isp"
+        return Verdict("router")
+    silence = anchors_silence(evidence)
+    hops = state(evidence.hops, silence)
+    if hops == "unsettled" or state(evidence.routers, silence) == "unsettled":
+        return None
+    # A first hop that has never been heard of: then the line to the provider is the nearest that can be it.
+    return Verdict("upstream" if hops == "lives" else "isp")
 
 
 def router_is_gone(evidence: Evidence) -> bool:
     """The router does not answer. One that has never answered pings is judged by the neighbour table."""
-    if any(ping.answers for ping in evidence.routers):
-        return False
-    if any(ping.dead for ping in evidence.routers):
-        return True
-    return not evidence.router_in_neighbour_table
+    router = state(evidence.routers, anchors_silence(evidence))
+    return router == "dead" or (router == "mute" and not evidence.router_in_neighbour_table)
+
+
+def state(segment: tuple[Ping, ...], silence: float) -> Literal["lives", "dead", "unsettled", "mute"]:
+    """What is known of a segment's targets, `silence` seconds after the anchors' last answer: what was cut with them
+    may fall silent a moment later.
+    """
+    known = [ping for ping in segment if ping.ever_answered]
+    if not known:
+        return "mute"
+    if any(ping.has_answered_since(silence) for ping in known):
+        return "lives"
+    return "dead" if all(ping.silent for ping in known) else "unsettled"
 
 
 def ipv6_is_gone(evidence: Evidence) -> bool:
-    """All IPv6 anchors are silent while IPv4 works."""
-    works4 = any(ping.answers for ping in evidence.anchors4)
-    return works4 and bool(evidence.anchors6) and all(ping.silent for ping in evidence.anchors6)
+    """All IPv6 anchors are silent, and IPv4 has worked since."""
+    if not evidence.anchors6 or not all(ping.silent for ping in evidence.anchors6):
+        return False
+    silence = min(ping.silent_seconds or 0.0 for ping in evidence.anchors6)
+    return any(ping.has_answered_since(silence) for ping in evidence.anchors4)

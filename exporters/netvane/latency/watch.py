@@ -79,13 +79,12 @@ class VerdictWatch:
         evidence = self._observations.lay_out(snapshot, around, now)
         self.only_router_answers = only_router_answers(evidence)
         verdict = judge(evidence)
-        if is_cut(self.verdict) and verdict is not None and not is_cut(verdict):
-            if self._line_back_ns is None:
-                self._line_is_back(evidence, snapshot, now)
-                evidence = self._observations.lay_out(snapshot, around, now)
-                verdict = judge(evidence)
-        else:
+        if verdict is None or is_cut(verdict):
             self._line_back_ns = None
+        elif self._line_back_ns is None:
+            self._line_is_back(evidence, snapshot, now)
+            evidence = self._observations.lay_out(snapshot, around, now)
+            verdict = judge(evidence)
         if is_outage(self.verdict) and verdict is not None and not is_outage(verdict):
             # What an outage lost says nothing of the line that is back.
             for _, series in snapshot:
@@ -114,7 +113,9 @@ class VerdictWatch:
         self._tell(before.outage, closed, evidence)
 
     def _line_is_back(self, evidence: Evidence, snapshot: Snapshot, now_ns: int) -> None:
-        """An anchor answers again. What lies behind the cut is asked at once: until then it is not known."""
+        """An anchor answers (again): the line was cut, or it was not known if it was, perhaps for a few seconds only.
+        What lies behind is asked at once: what began without a line says nothing.
+        """
         anchors = evidence.anchors4 + evidence.anchors6
         seconds = max((ping.answering_seconds or 0.0 for ping in anchors if ping.answers), default=0.0)
         self._line_back_ns = now_ns - round(seconds * NANOSECONDS)
@@ -221,7 +222,7 @@ def age(verdict: Verdict, evidence: Evidence) -> float:
         case "dns":
             return max((resolver.failing_seconds or 0.0 for resolver in evidence.resolvers), default=0.0)
         case "web" if evidence.sites is not None:
-            return max(evidence.sites.failed_last_seconds, default=0.0)
+            return max(evidence.sites.failed, default=0.0)
     return 0.0
 
 
@@ -244,8 +245,9 @@ def numbers(evidence: Evidence, snapshot: Snapshot) -> Numbers:
         "anchors4_answering": float(sum(ping.answers for ping in evidence.anchors4)),
         "anchors6_answering": float(sum(ping.answers for ping in evidence.anchors6)),
         "resolvers_broken": float(sum(resolver.broken for resolver in evidence.resolvers)),
-        "sites_worked": None if evidence.sites is None else float(evidence.sites.worked),
-        "sites_failed": None if evidence.sites is None else float(evidence.sites.failed),
+        "sites_worked": None if evidence.sites is None else float(len(evidence.sites.worked)),
+        "sites_failed": None if evidence.sites is None else float(len(evidence.sites.failed)),
+        "sites_unresolved": None if evidence.sites is None else float(len(evidence.sites.unresolved)),
         "captive": None if evidence.captive is None else float(evidence.captive),
     }
     if evidence.degradation is not None:
