@@ -220,32 +220,31 @@ async def watch(world: World, until: float, step_phase: float) -> list[tuple[flo
     return believed
 
 
-faults = st.builds(
-    Fault,
-    where=st.sampled_from(["router", "isp", "upstream", "dns", "web"]),
-    begins=st.floats(USUAL_SECONDS, USUAL_SECONDS + 10),
-    ends=st.floats(USUAL_SECONDS + 12, USUAL_SECONDS + 90),
-    dns_seconds=st.sampled_from([0.001, 0.5, 1.0, 4.0]),
-    connect_seconds=st.sampled_from([0.001, 1.0, 3.0]),
-    known_sites=st.sampled_from([0, 3, len(SITES)]),
-)
-worlds = st.builds(
-    World,
-    fault=faults,
-    rtt=st.sampled_from([0.002, 0.05, 0.7]),
-    phases=st.lists(st.floats(0, 0.999), min_size=11, max_size=11),
-    ipv6=st.booleans(),
-    mute=st.sampled_from(
-        [frozenset(), frozenset({"router"}), frozenset({"hop3"}), frozenset({"router", "hop3", "a", "b-v6"})]
-    ),
-    loss=st.sampled_from([0.0, 0.01, 0.05]),
-    chance=st.builds(Random, st.integers(0, 1_000_000)),
-)
+def worlds(
+    wheres: list[Where], known_sites: list[int], mutes: list[frozenset[str]], shortest: float
+) -> st.SearchStrategy[World]:
+    faults = st.builds(
+        Fault,
+        where=st.sampled_from(wheres),
+        begins=st.floats(USUAL_SECONDS, USUAL_SECONDS + 10),
+        ends=st.floats(USUAL_SECONDS + 10 + shortest, USUAL_SECONDS + 90),
+        dns_seconds=st.sampled_from([0.001, 0.5, 1.0, 4.0]),
+        connect_seconds=st.sampled_from([0.001, 1.0, 3.0]),
+        known_sites=st.sampled_from(known_sites),
+    )
+    return st.builds(
+        World,
+        fault=faults,
+        rtt=st.sampled_from([0.002, 0.05, 0.7]),
+        phases=st.lists(st.floats(0, 0.999), min_size=11, max_size=11),
+        ipv6=st.booleans(),
+        mute=st.sampled_from(mutes),
+        loss=st.sampled_from([0.0, 0.01, 0.05]),
+        chance=st.builds(Random, st.integers(0, 1_000_000)),
+    )
 
 
-@settings(max_examples=300)
-@given(worlds, st.floats(0, 1))
-def test_whatever_breaks_nothing_else_is_blamed(world: World, step_phase: float) -> None:
+def check_that_nothing_else_is_blamed(world: World, step_phase: float) -> None:
     fault = world.fault
     believed = asyncio.run(watch(world, fault.ends + 90, step_phase))
     blamed = [name for _, name in believed if name not in {"ok", "degraded"}]
@@ -253,3 +252,22 @@ def test_whatever_breaks_nothing_else_is_blamed(world: World, step_phase: float)
     if fault.ends - fault.begins >= LONG_SECONDS:
         assert len(blamed) == 1, believed
         assert believed[-1][1] in {"ok", "degraded"}
+
+
+SOME_MUTE = [frozenset[str](), frozenset({"router"}), frozenset({"hop3"}), frozenset({"router", "hop3", "a", "b-v6"})]
+
+
+@settings(max_examples=300)
+@given(worlds(["router", "isp", "upstream", "dns", "web"], [0, 3, len(SITES)], SOME_MUTE, shortest=2), st.floats(0, 1))
+def test_whatever_breaks_and_however_briefly_nothing_else_is_blamed(world: World, step_phase: float) -> None:
+    check_that_nothing_else_is_blamed(world, step_phase)
+
+
+NO_ANCHORS = [frozenset({"a", "b", "c", "a-v6", "b-v6"})]
+
+
+@settings(max_examples=100)
+@given(worlds(["router", "isp", "upstream", "dns"], [len(SITES)], NO_ANCHORS, shortest=LONG_SECONDS), st.floats(0, 1))
+def test_nor_where_no_ping_gets_beyond_the_provider(world: World, step_phase: float) -> None:
+    """Web sites stand in for the anchors, as far as their addresses are known from before."""
+    check_that_nothing_else_is_blamed(world, step_phase)

@@ -46,6 +46,7 @@ FAR_DEAD: dict[str, Any] = {
     "resolvers": (BAD_DNS,),
     "captive": None,
 }
+NO_PINGS: dict[str, Any] = {"anchors4": (MUTE,) * 3, "anchors6": (), "ipv6_configured": False}
 DEGRADED = Degradation("isp", "loss", 0.05, None, None)
 
 
@@ -82,6 +83,9 @@ DEGRADED = Degradation("isp", "loss", 0.05, None, None)
         (FINE._replace(anchors4=(WAVERS,) * 3, anchors6=(WAVERS,), resolvers=(BAD_DNS,), sites=NEWER_SITES), "dns"),
         (FINE._replace(**{**FAR_DEAD, "anchors4": (DEAD, LATE, DEAD)}, routers=(DEAD,)), "dns"),
         (FINE._replace(**{**FAR_DEAD, "sites": None}, hops=(ALIVE,)), "upstream"),
+        (FINE._replace(**NO_PINGS, sites=Sites((20.0,), (6.0, 5.0), (4.0,)), routers=(DEAD,)), "router"),
+        (FINE._replace(**NO_PINGS, sites=Sites((20.0,), (6.0, 5.0), ()), routers=(DEAD,)), "ok"),
+        (FINE._replace(**NO_PINGS, sites=Sites((5.0,), (6.0, 5.5), (4.0,)), routers=(DEAD,)), "ok"),
         (FINE._replace(sites=None), "ok"),
         (FINE._replace(sites=None, anchors4=(), anchors6=(), ipv6_configured=False), "ok"),
     ],

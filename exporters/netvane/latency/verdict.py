@@ -9,6 +9,7 @@ sites that began after the silence have failed too. And names or sites are to bl
 with everything behind it silent they fail as well, perhaps before the pings have missed enough to tell.
 """
 
+from math import inf
 from typing import Literal, NamedTuple
 
 from netvane.latency.quality import Degradation
@@ -101,6 +102,12 @@ class Sites(NamedTuple):
         return any(age <= seconds for age in self.failed + self.unresolved)
 
     @property
+    def missed_in_a_row(self) -> tuple[float, ...]:
+        """The attempts that did not work and began after the last one that did."""
+        worked = min(self.worked, default=inf)
+        return tuple(age for age in self.failed + self.unresolved if age < worked)
+
+    @property
     def mostly_fail(self) -> bool:
         tried = len(self.worked) + len(self.failed)
         return tried >= MIN_SITES and len(self.failed) >= tried * MOST_SITES
@@ -168,30 +175,33 @@ def line_works(evidence: Evidence) -> bool | None:
     """Whether anything beyond the provider answers: an anchor of either family, or a web site since they fell silent
     (or nothing there is probed); None while that is not known.
     """
-    anchors = evidence.anchors4 + evidence.anchors6
+    anchors, sites = evidence.anchors4 + evidence.anchors6, evidence.sites
     known = [ping for ping in anchors if ping.ever_answered]
-    if any(not ping.wavers for ping in known) or (not anchors and evidence.sites is None):
+    if any(not ping.wavers for ping in known) or (not anchors and sites is None):
         return True
-    silence = anchors_silence(evidence)
-    if evidence.sites is not None and evidence.sites.any_worked(silence):
+    silence = far_silence(evidence)
+    if sites is not None and sites.any_worked(silence):
         return True
     settled = all(ping.silent for ping in anchors) and (known or evidence.running_seconds >= START_SECONDS)
-    if evidence.sites is not None:
-        settled = settled and evidence.sites.any_failed(silence)
+    if sites is not None:
+        settled = settled and sites.any_failed(silence)
     return False if settled else None
 
 
-def anchors_silence(evidence: Evidence) -> float:
-    """For how many seconds no anchor has answered; those that never did say nothing."""
+def far_silence(evidence: Evidence) -> float:
+    """For how many seconds nothing beyond the provider has answered: no anchor; where none ever did, no web site."""
     known = [ping for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered]
-    return min((ping.silent_seconds or 0.0 for ping in known), default=evidence.running_seconds)
+    if known:
+        return min(ping.silent_seconds or 0.0 for ping in known)
+    missed = () if evidence.sites is None else evidence.sites.missed_in_a_row
+    return max(missed) if len(missed) >= MISSED_IN_A_ROW else evidence.running_seconds
 
 
 def nearest_silent(evidence: Evidence) -> Verdict | None:
     """Where the way into the Internet ends, given that it does; None until that is known of everything on the way."""
     if router_is_gone(evidence):
         return Verdict("router")
-    silence = anchors_silence(evidence)
+    silence = far_silence(evidence)
     hops = state(evidence.hops, silence)
     if hops == "unsettled" or state(evidence.routers, silence) == "unsettled":
         return None
@@ -201,7 +211,7 @@ def nearest_silent(evidence: Evidence) -> Verdict | None:
 
 def router_is_gone(evidence: Evidence) -> bool:
     """The router does not answer. One that has never answered pings is judged by the neighbour table."""
-    router = state(evidence.routers, anchors_silence(evidence))
+    router = state(evidence.routers, far_silence(evidence))
     return router == "dead" or (router == "mute" and not evidence.router_in_neighbour_table)
 
 
