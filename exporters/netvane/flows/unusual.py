@@ -21,7 +21,8 @@ from netvane.flows.timing import SeriesBook
 
 log = get_logger("flows.anomalies")
 
-SAVE_SECONDS = 300.0
+SAVE_SECONDS = 900.0  # some 100 to 300 kB each time, on an SD card
+SAVE_TOLD_SECONDS = 60.0  # a finding that goes on is not to be told again after a crash
 MAX_EVIDENCE_FILES = 100
 
 
@@ -49,6 +50,7 @@ class Unusual:
         self._waiting: deque[_Waiting] = deque()
         self._telling = threading.Lock()
         self._saved_ns = clock.monotonic_ns()
+        self._told_since = False
 
     @property
     def series(self) -> SeriesBook:
@@ -72,11 +74,12 @@ class Unusual:
         """Write evidence, tell its findings, save what was learned."""
         if self._waiting:
             await asyncio.to_thread(self._tell_waiting)
-        if self._clock.monotonic_ns() - self._saved_ns >= SAVE_SECONDS * NANOSECONDS:
+        seconds = SAVE_TOLD_SECONDS if self._told_since else SAVE_SECONDS
+        if self._clock.monotonic_ns() - self._saved_ns >= seconds * NANOSECONDS:
             self.save()
 
     def save(self) -> None:
-        self._saved_ns = self._clock.monotonic_ns()
+        self._saved_ns, self._told_since = self._clock.monotonic_ns(), False
         temporary = self._file.with_suffix(".new")
         try:
             temporary.write_bytes(self._detector.saved())
@@ -107,6 +110,7 @@ class Unusual:
     def _tell(self, finding: Finding, when: int, path: str | None) -> None:
         log.warning("unusual", anomaly=finding.kind, mac=finding.mac, detail=finding.detail)
         self._append(finding.event(path), finding.mac or None, when)
+        self._told_since = True
 
     def _tell_waiting(self) -> None:
         with self._telling:  # the last time may come before the one before it has ended
