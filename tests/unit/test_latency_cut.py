@@ -30,7 +30,7 @@ from netvane.latency.watch import STEP_SECONDS, VerdictWatch
 Where = Literal["router", "isp", "upstream", "dns", "web"]
 WALL_NS = 1_790_000_000 * NANOSECONDS
 NEVER = 1e9
-LONG_SECONDS = 20.0  # long enough for any fault to be noticed
+LONG_SECONDS = 25.0  # long enough for any fault to be noticed
 NEIGHBOUR_SECONDS = 3.0
 USUAL_SECONDS = 40.0  # before anything breaks
 SITES = [f"site{number}" for number in range(30)]

@@ -122,11 +122,11 @@ def test_the_newest_results_of_sites_count() -> None:
     sites = lay_out(observations, 20).sites
     assert sites is not None
     assert (sites.worked, len(sites.failed)) == ((9.0, 10.0), NEWEST_SITES - 2)
-    assert [sites.any_worked(since) for since in (8.5, 9.5)] == [False, True]
+    assert sites.last_worked == 9.0
     assert [sites.any_failed(since) for since in (0.5, 1.5)] == [False, True]
     old = lay_out(observations, 21 + SITES_SECONDS).sites
     assert old is not None
-    assert old == ((), (), ())
+    assert old == ((), (), (), None)
 
 
 def test_what_failed_without_a_line_says_nothing_once_it_is_back() -> None:
@@ -141,7 +141,7 @@ def test_what_failed_without_a_line_says_nothing_once_it_is_back() -> None:
     observations.dns("r", seconds(10), None, worked=False)  # asked while it was away
     observations.site("late", seconds(10), "unresolved")
     after = lay_out(observations, 13)
-    assert (after.resolvers[0].failed, after.sites) == (0, ((), (), ()))
+    assert (after.resolvers[0].failed, after.sites) == (0, ((), (), (), None))
     assert not are_names_known(after)
     observations.dns("r", seconds(12), 0.02, worked=True)
     assert are_names_known(lay_out(observations, 13))
@@ -243,6 +243,24 @@ def test_an_outage_began_when_those_fell_silent_that_fell_silent_together() -> N
 
 def test_those_that_are_asked_seldom_fall_silent_one_after_the_other() -> None:
     assert age(Verdict("upstream"), silent_anchors(588, 591, 595)) == 12.0
+
+
+def test_names_fail_since_the_last_resolver_does_that_worked() -> None:
+    observations = Observations(0)
+    for at in (0, 5, 10, 3000, 3005, 3010):
+        observations.dns("dead", seconds(at), None, worked=False)
+    for at in (3002, 3007, 3012):
+        observations.dns("other", seconds(at), None, worked=False)
+    assert age(Verdict("dns"), lay_out(observations, 3020)) == 18.0
+
+
+def test_where_no_ping_gets_through_an_outage_began_with_the_first_connection_that_failed() -> None:
+    observations = Observations(0)
+    observations.site("good", seconds(570), "worked")
+    for number in range(5):
+        observations.site(f"s{number}", seconds(580 + number), "failed")
+    evidence = observations.lay_out([ping("a", "anchor", 4, sent=600, answered=0)], AROUND_WITHOUT_IPV6, seconds(600))
+    assert age(Verdict("isp"), evidence) == 20.0
 
 
 # Targets and paths

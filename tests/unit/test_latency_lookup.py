@@ -117,6 +117,15 @@ def test_a_name_that_nobody_knows_of_has_no_address(monkeypatch: pytest.MonkeyPa
     run(check, monkeypatch)
 
 
+def test_what_was_known_is_known_to_who_asks_other_resolvers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(server: Server, names: Lookup) -> None:
+        assert await names.address("a.example") == OLD
+        server.address = None
+        assert await Lookup((LOCAL,), names).address("a.example") == OLD
+
+    run(check, monkeypatch)
+
+
 def test_questions_that_are_out_end_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async def check(server: Server, names: Lookup) -> None:
         server.address = None

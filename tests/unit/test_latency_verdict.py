@@ -15,6 +15,8 @@ from netvane.latency.verdict import NAMES, Evidence, Ping, Resolver, Sites, Verd
 ALIVE = Ping("alive", 0, None, 0.5)
 DEAD = Ping("dead", 5, 5.0, 6.0)
 MUTE = Ping("mute", 500, 500.0, None)
+BACK = Ping("back", 0, None, 0.5, 1.0)
+GONE = Ping("gone", 9, 9.0, 10.0)
 LATE = Ping("late", 2, 1.5, 2.5)
 WAVERS = Ping("wavers", 2, 2.5, 3.5)
 GOOD_DNS = Resolver("good", 0, None, ever_worked=True)
@@ -27,6 +29,7 @@ REFUSED_SITES = Sites((8.0,) * 3, (7.0,) * 7, ())
 
 FINE = Evidence(
     running_seconds=600,
+    ever_reached=True,
     link_up=True,
     router_in_neighbour_table=True,
     routers=(ALIVE, ALIVE),
@@ -46,6 +49,8 @@ FAR_DEAD: dict[str, Any] = {
     "resolvers": (BAD_DNS,),
     "captive": None,
 }
+CUT_SITES = Sites((20.0,), (9.0, 8.0, 7.0, 6.0, 5.0), ())
+LONG_DEAD: dict[str, Any] = {"anchors4": (Ping("dead", 99, 99.0, 100.0),) * 3, "anchors6": (), "ipv6_configured": False}
 NO_PINGS: dict[str, Any] = {"anchors4": (MUTE,) * 3, "anchors6": (), "ipv6_configured": False}
 DEGRADED = Degradation("isp", "loss", 0.05, None, None)
 
@@ -73,6 +78,7 @@ DEGRADED = Degradation("isp", "loss", 0.05, None, None)
         (FINE._replace(**{**FAR_DEAD, "captive": True}), "captive_portal"),
         (FINE._replace(anchors6=(DEAD, DEAD, DEAD)), "ipv6"),
         (FINE._replace(anchors6=(MUTE, MUTE, MUTE)), "ipv6"),
+        (FINE._replace(anchors6=(DEAD, DEAD), anchors4=(BACK,)), "ok"),
         (FINE._replace(anchors6=(), ipv6_configured=False), "ok"),
         (FINE._replace(degradation=DEGRADED), "degraded"),
         (FINE._replace(routers=(MUTE, MUTE)), "ok"),
@@ -86,6 +92,17 @@ DEGRADED = Degradation("isp", "loss", 0.05, None, None)
         (FINE._replace(**NO_PINGS, sites=Sites((20.0,), (6.0, 5.0), (4.0,)), routers=(DEAD,)), "router"),
         (FINE._replace(**NO_PINGS, sites=Sites((20.0,), (6.0, 5.0), ()), routers=(DEAD,)), "ok"),
         (FINE._replace(**NO_PINGS, sites=Sites((5.0,), (6.0, 5.5), (4.0,)), routers=(DEAD,)), "ok"),
+        (FINE._replace(**NO_PINGS, sites=None), "ok"),  # nothing that is probed has ever answered, and names are right
+        (FINE._replace(**NO_PINGS, sites=None, ever_reached=False), "upstream"),
+        (FINE._replace(**NO_PINGS, sites=UNRESOLVED_SITES, resolvers=(BAD_DNS,)), "dns"),
+        (FINE._replace(**NO_PINGS, sites=CUT_SITES, hops=(GONE,)), "isp"),
+        (FINE._replace(**NO_PINGS, sites=CUT_SITES._replace(page_seconds=1.0)), "web"),
+        (FINE._replace(**LONG_DEAD, sites=CUT_SITES, hops=(GONE,)), "isp"),  # pings were dropped long before
+        (FINE._replace(**LONG_DEAD, sites=REFUSED_SITES._replace(page_seconds=1.0)), "web"),
+        (
+            FINE._replace(**LONG_DEAD, sites=DEAD_SITES._replace(worked=()), routers=(GONE,), hops=(GONE,)),
+            "upstream",
+        ),
         (FINE._replace(sites=None), "ok"),
         (FINE._replace(sites=None, anchors4=(), anchors6=(), ipv6_configured=False), "ok"),
     ],
@@ -132,10 +149,11 @@ pings = st.builds(
     st.none() | st.floats(0, 1000),
 )
 ages = st.lists(st.floats(0, 1000), max_size=5).map(tuple)
-sites = st.builds(Sites, ages, ages, ages)
+sites = st.builds(Sites, ages, ages, ages, st.none() | st.floats(0, 1000))
 evidences = st.builds(
     Evidence,
     running_seconds=st.floats(0, 1000),
+    ever_reached=st.booleans(),
     link_up=st.booleans(),
     router_in_neighbour_table=st.booleans(),
     routers=st.lists(pings, max_size=2).map(tuple),

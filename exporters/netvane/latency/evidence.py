@@ -55,6 +55,7 @@ class Observations:
     _resolvers: dict[str, _Asked] = field(default_factory=dict)
     _sites: dict[str, tuple[int, Attempt]] = field(default_factory=dict)
     _sites_probed: bool = True
+    _ever_reached: bool = False
     _captive: tuple[int, bool] | None = None
     _line_back_ns: int = 0
     _settling: Settling = field(default_factory=Settling)
@@ -72,6 +73,7 @@ class Observations:
         if seconds is not None:
             asked.times = [*asked.times[1 - DNS_TIMES :], (start_ns, seconds)]
         if worked:
+            self._ever_reached = True
             if asked.failed:
                 asked.working_since_ns = start_ns + round((seconds or 0.0) * NANOSECONDS)
             asked.failed, asked.failing_since_ns, asked.ever_worked = 0, None, True
@@ -83,6 +85,7 @@ class Observations:
     def site(self, name: str, start_ns: int, came_of_it: Attempt) -> None:
         if came_of_it == "worked" or start_ns >= self._line_back_ns:
             self._sites[name] = (start_ns, came_of_it)
+        self._ever_reached = self._ever_reached or came_of_it == "worked"
 
     def captive(self, start_ns: int, found: bool | None) -> None:
         """The captive check's result; no answer leaves the last one to grow old."""
@@ -132,6 +135,7 @@ class Observations:
             captive = self._captive[1]
         return Evidence(
             running_seconds=(now_ns - self.started_ns) / NANOSECONDS,
+            ever_reached=self._ever_reached,
             link_up=around.link_up,
             router_in_neighbour_table=around.router_in_neighbour_table,
             routers=_pings(snapshot, now_ns, "router"),
@@ -160,7 +164,11 @@ class Observations:
         for start_ns, came_of_it in newest:
             if now_ns - start_ns <= SITES_SECONDS * NANOSECONDS:
                 ages[came_of_it].append((now_ns - start_ns) / NANOSECONDS)
-        return Sites(**{came_of_it: tuple(seconds) for came_of_it, seconds in ages.items()})
+        page = None
+        if self._captive is not None and not self._captive[1]:
+            age = (now_ns - self._captive[0]) / NANOSECONDS
+            page = age if age <= SITES_SECONDS else None
+        return Sites(tuple(ages["worked"]), tuple(ages["failed"]), tuple(ages["unresolved"]), page)
 
     def _degradation(self, snapshot: Snapshot, now_ns: int) -> Degradation | None:
         segments = []

@@ -18,11 +18,11 @@ PATIENCE_SECONDS = 1.8  # RFC 8767, section 5: the client response timer
 
 
 class Lookup:
-    """`resolvers` empty: those of /etc/resolv.conf at the time of each question."""
+    """`resolvers` empty: those of /etc/resolv.conf at the time of each question. What `before` knew is known."""
 
-    def __init__(self, resolvers: tuple[str, ...]) -> None:
+    def __init__(self, resolvers: tuple[str, ...], before: "Lookup | None" = None) -> None:
         self._resolvers = resolvers
-        self._known: dict[str, tuple[str, float]] = {}
+        self.known: dict[str, tuple[str, float]] = before.known if before else {}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     def close(self) -> None:
@@ -31,7 +31,7 @@ class Lookup:
 
     async def address(self, name: str) -> str | None:
         """An IPv4 address of `name`, else an IPv6 one; None where it has none that anybody knows of."""
-        address, until = self._known.get(name, (None, 0.0))
+        address, until = self.known.get(name, (None, 0.0))
         if time.monotonic() < until:
             return address
         if name not in self._asking:
@@ -40,12 +40,12 @@ class Lookup:
         with contextlib.suppress(TimeoutError):
             patience = None if address is None else PATIENCE_SECONDS
             await asyncio.wait_for(asyncio.shield(self._asking[name]), patience)
-        return self._known.get(name, (None, 0.0))[0]
+        return self.known.get(name, (None, 0.0))[0]
 
     async def _learn(self, name: str) -> None:
         found = await self._ask(name)
         if found is not None:
-            self._known[name] = (found.address, time.monotonic() + found.ttl_seconds)
+            self.known[name] = (found.address, time.monotonic() + found.ttl_seconds)
 
     async def _ask(self, name: str) -> Found | None:
         for family in (4, 6):

@@ -55,7 +55,7 @@ class Rounds:
         self._clock = clock
         self._spawn = spawn
         self._resolvers: tuple[str, ...] = ()
-        self._lookup = Lookup(())
+        self.lookup = Lookup(())
         self._tasks: list[asyncio.Task[None]] = []
         self._confirmed_ns = 0
         self._questions = itertools.cycle(questions(settings))
@@ -66,14 +66,16 @@ class Rounds:
         """Go on counting where `before` stopped: a counter never decreases because the configuration was read again."""
         self.series = {subject: series for subject, series in before.series.items() if series.bounds == self._bounds}
         self.strangers, self.wan_bytes = before.strangers, before.wan_bytes
+        self.lookup = before.lookup
 
     def start(self, resolvers: tuple[str, ...]) -> None:
         """Begin, or begin anew with other resolvers."""
         self.stop()
         self._resolvers = resolvers
-        self._lookup = Lookup(resolvers)
+        self.lookup = Lookup(resolvers, self.lookup)
         settings = self._settings
-        self._observations.asked_are(resolvers, sites=settings.sites.interval is not None)
+        asked = resolvers if "udp" in settings.dns.intervals else ()
+        self._observations.asked_are(asked, sites=settings.sites.interval is not None)
         for transport, interval in settings.dns.intervals.items():
             for resolver in resolvers:
                 self._every(interval, f"dns {transport} {resolver}", self._ask(resolver, transport))
@@ -88,7 +90,7 @@ class Rounds:
         for task in self._tasks:
             task.cancel()
         self._tasks = []
-        self._lookup.close()
+        self.lookup.close()
 
     def confirm(self, *, at_once: bool = False) -> None:
         """Something looks wrong, or right again: ask again now rather than at the next beat."""
@@ -152,7 +154,7 @@ class Rounds:
     async def _try_site(self) -> None:
         site = next(self._sites)
         begun = self._clock.monotonic_ns()
-        address = await self._lookup.address(site)
+        address = await self.lookup.address(site)
         if address is None:  # its cause the resolvers' own probes see; but what cannot be reached is not reached
             self._observations.site(site, begun, "unresolved")
             return
@@ -176,7 +178,7 @@ class Rounds:
     async def _get(self, probe: str, text: str, deadline: float) -> http.Page | None:
         url = urlsplit(text)
         begun = time.monotonic()
-        address = await self._lookup.address(url.hostname or "")
+        address = await self.lookup.address(url.hostname or "")
         resolved = time.monotonic() - begun
         if address is None:
             return None

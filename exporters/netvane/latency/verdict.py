@@ -27,7 +27,8 @@ OUTAGES: frozenset[Name] = frozenset({"link", "router", "isp", "upstream", "dns"
 MISSED_IN_A_ROW = 3
 SILENT_SECONDS = 3.0
 WAVERING_SECONDS = 2.0
-CROSSING_SECONDS = 1.0  # answers of probes that left together come at different moments, some before a cut
+CROSSING_SECONDS = 2.0  # answers of probes that left together come at different moments, some before a cut
+LIVES_SECONDS = 15.0  # for how long after an answer a segment is not dead: some routers answer only now and then
 START_SECONDS = 8.0  # for how long a fresh start may have no answer from anywhere before that means something
 MIN_SITES = 5  # web sites that must have been tried before most of them failing is a finding
 MOST_SITES = 0.6
@@ -64,8 +65,9 @@ class Ping(NamedTuple):
         return self.ever_answered and not self.silent
 
     def has_answered_since(self, seconds: float) -> bool:
-        """Whether it answers, and has answered a probe that left clearly less than so many `seconds` ago."""
-        return self.answers and self.answered_seconds is not None and self.answered_seconds + CROSSING_SECONDS < seconds
+        """Whether it has answered lately, and a probe that left clearly less than so many `seconds` ago."""
+        answered = inf if self.answered_seconds is None else self.answered_seconds
+        return answered <= LIVES_SECONDS and answered + CROSSING_SECONDS < seconds
 
 
 class Resolver(NamedTuple):
@@ -87,25 +89,32 @@ class Resolver(NamedTuple):
 class Sites(NamedTuple):
     """TCP connections to widely used web sites: for the newest attempt at each site in the window, how many seconds ago
     it began, by what came of it. Without an address there is no connection, which says nothing of the site.
+    `page_seconds` is the same for the newest page of the captive check that came from the web (None: none did).
     """
 
     worked: tuple[float, ...]
     failed: tuple[float, ...]
     unresolved: tuple[float, ...]
+    page_seconds: float | None = None
 
-    def any_worked(self, seconds: float) -> bool:
-        """Whether an attempt that began in the last `seconds` worked."""
-        return any(age <= seconds for age in self.worked)
+    @property
+    def last_worked(self) -> float:
+        """Seconds since the newest attempt began that worked, a page included; infinite: none in the window."""
+        return min((*self.worked, inf if self.page_seconds is None else self.page_seconds))
 
     def any_failed(self, seconds: float) -> bool:
-        """Whether an attempt that began in the last `seconds` did not."""
+        """Whether an attempt that began in the last `seconds` did not work."""
         return any(age <= seconds for age in self.failed + self.unresolved)
 
     @property
-    def missed_in_a_row(self) -> tuple[float, ...]:
-        """The attempts that did not work and began after the last one that did."""
-        worked = min(self.worked, default=inf)
-        return tuple(age for age in self.failed + self.unresolved if age < worked)
+    def failed_in_a_row(self) -> tuple[float, ...]:
+        """The connections that failed and began after anything worked."""
+        return tuple(age for age in self.failed if age < self.last_worked)
+
+    @property
+    def missed_in_a_row(self) -> int:
+        """How many attempts came to nothing since anything worked."""
+        return sum(age < self.last_worked for age in self.failed + self.unresolved)
 
     @property
     def mostly_fail(self) -> bool:
@@ -117,6 +126,7 @@ class Evidence(NamedTuple):
     """All that the verdict rests on, at one moment. Empty tuples, and None for `sites`, are what is not probed."""
 
     running_seconds: float
+    ever_reached: bool  # a site or a resolver has worked since the start
     link_up: bool
     router_in_neighbour_table: bool  # False: the kernel asks for the router's MAC address and hears nothing
     routers: tuple[Ping, ...]
@@ -179,22 +189,47 @@ def line_works(evidence: Evidence) -> bool | None:
     known = [ping for ping in anchors if ping.ever_answered]
     if any(not ping.wavers for ping in known) or (not anchors and sites is None):
         return True
-    silence = far_silence(evidence)
-    if sites is not None and sites.any_worked(silence):
-        return True
+    if do_sites_stand_in(evidence):
+        return works_by_sites(evidence)
+    if not known and evidence.ever_reached and (sites is None or not sites.failed) and not router_is_gone(evidence):
+        return True  # no ping ever got through, and no connection fails: names at most
     settled = all(ping.silent for ping in anchors) and (known or evidence.running_seconds >= START_SECONDS)
     if sites is not None:
-        settled = settled and sites.any_failed(silence)
+        settled = settled and sites.any_failed(anchors_silence(evidence))
     return False if settled else None
 
 
-def far_silence(evidence: Evidence) -> float:
-    """For how many seconds nothing beyond the provider has answered: no anchor; where none ever did, no web site."""
+def anchors_silence(evidence: Evidence) -> float:
+    """For how many seconds no anchor has answered; those that never did say nothing."""
     known = [ping for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered]
-    if known:
-        return min(ping.silent_seconds or 0.0 for ping in known)
-    missed = () if evidence.sites is None else evidence.sites.missed_in_a_row
-    return max(missed) if len(missed) >= MISSED_IN_A_ROW else evidence.running_seconds
+    return min((ping.silent_seconds or 0.0 for ping in known), default=evidence.running_seconds)
+
+
+def do_sites_stand_in(evidence: Evidence) -> bool:
+    """Whether the anchors' silence says nothing, because web sites have worked since: pings are dropped somewhere."""
+    return evidence.sites is not None and evidence.sites.last_worked <= anchors_silence(evidence)
+
+
+def works_by_sites(evidence: Evidence) -> bool | None:
+    """`line_works` where sites stand in for the anchors. It does not if several connections in a row have failed, over
+    some seconds, or if the router is gone and nothing works any more.
+    """
+    assert evidence.sites is not None  # noqa: S101 - they stand in
+    failed = evidence.sites.failed_in_a_row
+    if len(failed) >= MIN_SITES and max(failed) - min(failed) >= SILENT_SECONDS:
+        return False
+    if evidence.sites.missed_in_a_row >= MISSED_IN_A_ROW and router_is_gone(evidence):
+        return False
+    return None if len(failed) >= MISSED_IN_A_ROW else True
+
+
+def far_silence(evidence: Evidence) -> float:
+    """For how many seconds nothing beyond the provider has answered: no anchor, or where those say nothing, no site."""
+    silence = anchors_silence(evidence)
+    never = not any(ping.ever_answered for ping in evidence.anchors4 + evidence.anchors6)
+    if evidence.sites is not None and (never or do_sites_stand_in(evidence)):
+        return max(evidence.sites.failed_in_a_row, default=silence)
+    return silence
 
 
 def nearest_silent(evidence: Evidence) -> Verdict | None:
@@ -228,8 +263,9 @@ def state(segment: tuple[Ping, ...], silence: float) -> Literal["lives", "dead",
 
 
 def ipv6_is_gone(evidence: Evidence) -> bool:
-    """All IPv6 anchors are silent, and IPv4 has worked since."""
+    """All IPv6 anchors are silent, and IPv4 has worked since, not only just come back."""
     if not evidence.anchors6 or not all(ping.silent for ping in evidence.anchors6):
         return False
     silence = min(ping.silent_seconds or 0.0 for ping in evidence.anchors6)
-    return any(ping.has_answered_since(silence) for ping in evidence.anchors4)
+    steady = [ping for ping in evidence.anchors4 if (ping.answering_seconds or inf) >= SILENT_SECONDS]
+    return any(ping.has_answered_since(silence) for ping in steady)

@@ -1,7 +1,7 @@
 """Watches the verdict: asks the evidence every second, and makes events of changes and outages, with the path then."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from netvane.common.clock import NANOSECONDS, Clock, rfc3339
 from netvane.common.event_schema import Event, Numbers
@@ -14,7 +14,7 @@ from netvane.latency.outages import ComingBack, Outage, State, Totals
 from netvane.latency.path import PathWatch, as_hops
 from netvane.latency.prober import Prober
 from netvane.latency.rounds import Rounds
-from netvane.latency.verdict import Evidence, Ping, Verdict, is_cut, is_outage, judge
+from netvane.latency.verdict import Evidence, Ping, Verdict, do_sites_stand_in, far_silence, is_cut, is_outage, judge
 
 log = get_logger("latency.watch")
 
@@ -209,21 +209,26 @@ def age(verdict: Verdict, evidence: Evidence) -> float:
     """For how many seconds what the verdict says has been so, by the evidence; 0.0: it has just been seen."""
     match verdict.name:
         case "router" | "isp" | "upstream":
-            silences = sorted(
-                ping.silent_seconds or 0.0 for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered
-            )
-            if not silences:
-                return evidence.running_seconds
-            # One that has been dead for days has nothing to do with this: it began when the rest fell silent.
-            began = silences[0]
-            for silence in silences:
-                began = silence if silence - began <= TOGETHER_SECONDS else began
-            return began
+            anchors = [ping for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered]
+            if not anchors or do_sites_stand_in(evidence):
+                return far_silence(evidence)
+            return _together(ping.silent_seconds or 0.0 for ping in anchors)
         case "dns":
-            return max((resolver.failing_seconds or 0.0 for resolver in evidence.resolvers), default=0.0)
+            return _together(resolver.failing_seconds or 0.0 for resolver in evidence.resolvers)
         case "web" if evidence.sites is not None:
             return max(evidence.sites.failed, default=0.0)
     return 0.0
+
+
+def _together(seconds: Iterable[float]) -> float:
+    """How long ago those began of which the last has just begun. One that has been dead for days has nothing to do with
+    it.
+    """
+    ages = sorted(seconds)
+    began = ages[0]
+    for age in ages:
+        began = age if age - began <= TOGETHER_SECONDS else began
+    return began
 
 
 def good_for(ended: Verdict, evidence: Evidence, line_seconds: float) -> float:
