@@ -21,8 +21,8 @@ LATE = Ping("late", 2, 1.5, 2.5)
 WAVERS = Ping("wavers", 2, 2.5, 3.5)
 GOOD_DNS = Resolver("good", 0, None, ever_worked=True)
 BAD_DNS = Resolver("bad", 4, 20.0, ever_worked=True)
-GOOD_SITES = Sites((3.0,) * 10, (), ())
-NEWER_SITES = Sites((1.0, 3.0), (), ())
+GOOD_SITES = Sites((1.0,) * 10, (), ())
+CROSSING_SITES = Sites((4.0,), (), ())
 DEAD_SITES = Sites((8.0,) * 9, (4.0, 3.0, 2.0), ())
 UNRESOLVED_SITES = Sites((8.0,), (), (4.0,) * 9)
 REFUSED_SITES = Sites((8.0,) * 3, (7.0,) * 7, ())
@@ -86,7 +86,7 @@ DEGRADED = Degradation("isp", "loss", 0.05, None, None)
         (FINE._replace(hops=(MUTE,)), "ok"),
         (FINE._replace(anchors4=(ALIVE, DEAD, ALIVE)), "ok"),
         (FINE._replace(anchors4=(DEAD, DEAD, DEAD), anchors6=(), ipv6_configured=False), "ok"),
-        (FINE._replace(anchors4=(WAVERS,) * 3, anchors6=(WAVERS,), resolvers=(BAD_DNS,), sites=NEWER_SITES), "dns"),
+        (FINE._replace(anchors4=(DEAD,) * 3, anchors6=(DEAD,), resolvers=(BAD_DNS,)), "dns"),
         (FINE._replace(**{**FAR_DEAD, "anchors4": (DEAD, LATE, DEAD)}, routers=(DEAD,)), "dns"),
         (FINE._replace(**{**FAR_DEAD, "sites": None}, hops=(ALIVE,)), "upstream"),
         (FINE._replace(**NO_PINGS, sites=Sites((20.0,), (6.0, 5.0), (4.0,)), routers=(DEAD,)), "router"),
@@ -119,6 +119,7 @@ def test_one_verdict_names_the_nearest_broken_segment(evidence: Evidence, verdic
         {"anchors4": (DEAD, WAVERS, DEAD)},  # not silent for long enough
         {"sites": Sites((8.0,) * 9, (), ())},  # no attempt that began since has come to its end
         {"sites": REFUSED_SITES},
+        {"sites": CROSSING_SITES},  # worked at the very moment of the cut
         {"sites": Sites((), (), ())},
         {"sites": None, "anchors4": (DEAD, WAVERS, DEAD)},
     ],

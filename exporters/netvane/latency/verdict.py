@@ -207,7 +207,7 @@ def anchors_silence(evidence: Evidence) -> float:
 
 def do_sites_stand_in(evidence: Evidence) -> bool:
     """Whether the anchors' silence says nothing, because web sites have worked since: pings are dropped somewhere."""
-    return evidence.sites is not None and evidence.sites.last_worked <= anchors_silence(evidence)
+    return evidence.sites is not None and evidence.sites.last_worked + CROSSING_SECONDS < anchors_silence(evidence)
 
 
 def works_by_sites(evidence: Evidence) -> bool | None:
