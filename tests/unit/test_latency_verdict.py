@@ -38,6 +38,7 @@ FINE = Evidence(
     anchors6=(ALIVE, ALIVE, ALIVE),
     resolvers=(GOOD_DNS,),
     sites=GOOD_SITES,
+    page_seconds=None,
     captive=False,
     ipv6_configured=True,
     degradation=None,
@@ -51,6 +52,7 @@ FAR_DEAD: dict[str, Any] = {
 }
 CUT_SITES = Sites((20.0,), (9.0, 8.0, 7.0, 6.0, 5.0), ())
 LONG_DEAD: dict[str, Any] = {"anchors4": (Ping("dead", 99, 99.0, 100.0),) * 3, "anchors6": (), "ipv6_configured": False}
+NOTHING: dict[str, Any] = {"anchors4": (), "anchors6": (), "ipv6_configured": False, "sites": None}
 NO_PINGS: dict[str, Any] = {"anchors4": (MUTE,) * 3, "anchors6": (), "ipv6_configured": False}
 DEGRADED = Degradation("isp", "loss", 0.05, None, None)
 
@@ -96,15 +98,17 @@ DEGRADED = Degradation("isp", "loss", 0.05, None, None)
         (FINE._replace(**NO_PINGS, sites=None, ever_reached=False), "upstream"),
         (FINE._replace(**NO_PINGS, sites=UNRESOLVED_SITES, resolvers=(BAD_DNS,)), "dns"),
         (FINE._replace(**NO_PINGS, sites=CUT_SITES, hops=(GONE,)), "isp"),
-        (FINE._replace(**NO_PINGS, sites=CUT_SITES._replace(page_seconds=1.0)), "web"),
+        (FINE._replace(**NO_PINGS, sites=CUT_SITES, page_seconds=1.0), "web"),
         (FINE._replace(**LONG_DEAD, sites=CUT_SITES, hops=(GONE,)), "isp"),  # pings were dropped long before
-        (FINE._replace(**LONG_DEAD, sites=REFUSED_SITES._replace(page_seconds=1.0)), "web"),
+        (FINE._replace(**LONG_DEAD, sites=REFUSED_SITES, page_seconds=1.0), "web"),
         (
             FINE._replace(**LONG_DEAD, sites=DEAD_SITES._replace(worked=()), routers=(GONE,), hops=(GONE,)),
             "upstream",
         ),
         (FINE._replace(sites=None), "ok"),
-        (FINE._replace(sites=None, anchors4=(), anchors6=(), ipv6_configured=False), "ok"),
+        (FINE._replace(**NOTHING), "ok"),
+        (FINE._replace(**NOTHING, routers=(Ping("gone", 50, 50.0, 51.0),)), "router"),
+        (FINE._replace(**LONG_DEAD, sites=None, page_seconds=1.0), "ok"),
     ],
 )
 def test_one_verdict_names_the_nearest_broken_segment(evidence: Evidence, verdict: str) -> None:
@@ -150,7 +154,7 @@ pings = st.builds(
     st.none() | st.floats(0, 1000),
 )
 ages = st.lists(st.floats(0, 1000), max_size=5).map(tuple)
-sites = st.builds(Sites, ages, ages, ages, st.none() | st.floats(0, 1000))
+sites = st.builds(Sites, ages, ages, ages)
 evidences = st.builds(
     Evidence,
     running_seconds=st.floats(0, 1000),
@@ -166,6 +170,7 @@ evidences = st.builds(
         max_size=3,
     ).map(tuple),
     sites=st.none() | sites,
+    page_seconds=st.none() | st.floats(0, 60),
     captive=st.none() | st.booleans(),
     ipv6_configured=st.booleans(),
     degradation=st.none() | st.just(DEGRADED),
@@ -364,8 +369,12 @@ def test_on_the_way_back_a_farther_culprit_has_to_stand() -> None:
     assert coming_back.step(router, isp, 6 * NANOSECONDS) == router
     assert coming_back.step(router, isp, 12 * NANOSECONDS) == isp
     assert coming_back.step(isp, router, 13 * NANOSECONDS) == router
-    assert coming_back.step(fine, isp, 14 * NANOSECONDS) == isp
-    assert coming_back.step(None, isp, 15 * NANOSECONDS) == isp
+    assert coming_back.step(fine, isp, 14 * NANOSECONDS) == fine
+    assert coming_back.step(fine, isp, 15 * NANOSECONDS) == isp
+    assert coming_back.step(fine, fine, 16 * NANOSECONDS) == fine
+    assert coming_back.step(None, isp, 17 * NANOSECONDS) is None
+    assert coming_back.step(None, isp, 18 * NANOSECONDS) == isp
+    assert coming_back.step(fine, Verdict("link"), 19 * NANOSECONDS) == Verdict("link")
     assert coming_back.step(isp, Verdict("ipv6"), 20 * NANOSECONDS) == isp
     assert coming_back.step(isp, fine, 21 * NANOSECONDS) == fine
     assert coming_back.step(isp, fine, 22 * NANOSECONDS, names_known=False) == isp

@@ -13,7 +13,6 @@ from netvane.latency.series import Series
 from netvane.latency.verdict import Evidence, Ping, Resolver, Sites
 
 SITES_SECONDS = 60  # how old a site's result may be
-NEWEST_SITES = 10
 CAPTIVE_SECONDS = 30
 DNS_TIMES = 12  # answered questions that the usual time of a resolver is taken from
 DNS_SECONDS = 60
@@ -57,7 +56,7 @@ class Observations:
     _sites_probed: bool = True
     _ever_reached: bool = False
     _captive: tuple[int, bool] | None = None
-    _line_back_ns: int = 0
+    _line_away_ns: tuple[int, int] = (0, 0)  # the last time: from, to
     _settling: Settling = field(default_factory=Settling)
 
     def asked_are(self, resolvers: Iterable[str], *, sites: bool) -> None:
@@ -67,7 +66,7 @@ class Observations:
 
     def dns(self, resolver: str, start_ns: int, seconds: float | None, *, worked: bool) -> None:
         """A question by UDP; `seconds` until the answer."""
-        if not worked and start_ns < self._line_back_ns:
+        if not worked and start_ns < self._line_away_ns[1]:
             return
         asked = self._resolvers.setdefault(resolver, _Asked())
         if seconds is not None:
@@ -83,7 +82,7 @@ class Observations:
             asked.failing_since_ns = start_ns
 
     def site(self, name: str, start_ns: int, came_of_it: Attempt) -> None:
-        if came_of_it == "worked" or start_ns >= self._line_back_ns:
+        if came_of_it == "worked" or not self._line_away_ns[0] <= start_ns < self._line_away_ns[1]:
             self._sites[name] = (start_ns, came_of_it)
         self._ever_reached = self._ever_reached or came_of_it == "worked"
 
@@ -92,11 +91,13 @@ class Observations:
         if found is not None:
             self._captive = (start_ns, found)
 
-    def line_is_back(self, now_ns: int) -> None:
-        """What failed until now failed for want of a line, and says nothing of resolvers and sites."""
-        self._line_back_ns = now_ns
+    def line_is_back(self, away_ns: int, now_ns: int) -> None:
+        """What began since `away_ns` failed for want of a line, and says nothing of sites and resolvers; names are not
+        known before a question of now is answered.
+        """
+        self._line_away_ns = (away_ns, now_ns)
         self._resolvers = {name: _Asked(times=asked.times) for name, asked in self._resolvers.items()}
-        self._sites = {name: found for name, found in self._sites.items() if found[1] == "worked"}
+        self._sites = {name: found for name, found in self._sites.items() if found[1] == "worked" or found[0] < away_ns}
 
     def losing(self, snapshot: Snapshot, now_ns: int) -> bool:
         """Whether several targets beyond the router have lately lost a probe, and go on answering."""
@@ -153,22 +154,23 @@ class Observations:
                 for name, asked in self._resolvers.items()
             ),
             sites=self._lay_out_sites(now_ns) if self._sites_probed else None,
+            page_seconds=self._page_seconds(now_ns),
             captive=captive,
             ipv6_configured=around.ipv6_configured,
             degradation=self._degradation(snapshot, now_ns),
         )
 
     def _lay_out_sites(self, now_ns: int) -> Sites:
-        newest = sorted(self._sites.values(), reverse=True)[:NEWEST_SITES]
         ages: dict[Attempt, list[float]] = {"worked": [], "failed": [], "unresolved": []}
-        for start_ns, came_of_it in newest:
+        for start_ns, came_of_it in self._sites.values():
             if now_ns - start_ns <= SITES_SECONDS * NANOSECONDS:
                 ages[came_of_it].append((now_ns - start_ns) / NANOSECONDS)
-        page = None
-        if self._captive is not None and not self._captive[1]:
-            age = (now_ns - self._captive[0]) / NANOSECONDS
-            page = age if age <= SITES_SECONDS else None
-        return Sites(tuple(ages["worked"]), tuple(ages["failed"]), tuple(ages["unresolved"]), page)
+        return Sites(tuple(ages["worked"]), tuple(ages["failed"]), tuple(ages["unresolved"]))
+
+    def _page_seconds(self, now_ns: int) -> float | None:
+        if self._captive is None or self._captive[1] or now_ns - self._captive[0] > SITES_SECONDS * NANOSECONDS:
+            return None
+        return (now_ns - self._captive[0]) / NANOSECONDS
 
     def _degradation(self, snapshot: Snapshot, now_ns: int) -> Degradation | None:
         segments = []

@@ -1,7 +1,8 @@
-"""Addresses of web sites, asked for when they are needed; one outlives its TTL while nobody answers.
+"""Addresses of web sites, asked for when they are needed; one outlives its TTL while no other is known.
 
 As RFC 8767 (section 5) has it for resolvers: who has an old address takes it when no answer has come for a moment, and
-the question goes on. A line that has just been cut is then known by connections that fail, seconds before the last
+the question goes on. Other than there also after an answer without an address: a resolver that lies says nothing of
+the site. A line that has just been cut is then known by connections that fail, seconds before the last
 question for a name does.
 """
 
@@ -18,11 +19,14 @@ PATIENCE_SECONDS = 1.8  # RFC 8767, section 5: the client response timer
 
 
 class Lookup:
-    """`resolvers` empty: those of /etc/resolv.conf at the time of each question. What `before` knew is known."""
+    """`resolvers` empty: those of /etc/resolv.conf at the time of each question. What `before` knew is known, but old:
+    other resolvers may know better.
+    """
 
     def __init__(self, resolvers: tuple[str, ...], before: "Lookup | None" = None) -> None:
         self._resolvers = resolvers
-        self.known: dict[str, tuple[str, float]] = before.known if before else {}
+        known = before.known if before else {}
+        self.known: dict[str, tuple[str, float]] = {name: (address, 0.0) for name, (address, _) in known.items()}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     def close(self) -> None:

@@ -8,11 +8,12 @@ before that is the same outage, flapping; its culprit is the nearest segment tha
 from dataclasses import dataclass, replace
 
 from netvane.common.clock import NANOSECONDS
-from netvane.latency.verdict import NAMES, Verdict, is_outage
+from netvane.latency.verdict import NAMES, Verdict, is_cut, is_outage
 
 CLOSE_SECONDS = 60
 FARTHER_SECONDS = 6
 NAMES_SECONDS = 15
+AGAIN_SECONDS = 0.5  # less than from one look to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def step(state: State, verdict: Verdict, since_ns: int, monotonic_ns: int) -> tu
 class ComingBack:
     """As a line comes back its segments answer one after the other: while an outage lasts, a farther culprit (or that
     only IPv6 is missing) has to stand for some seconds before it is believed, and nothing is well before a name could
-    be resolved, or could not.
+    be resolved, or could not. As it may be coming back before anything was believed, a cut has to be found twice.
     """
 
     _since_ns: int | None = None
@@ -81,8 +82,10 @@ class ComingBack:
 
         `names_known`: whether it is known if names are resolved.
         """
-        wait = 0
-        if believed is not None and found is not None and is_outage(believed):
+        wait = 0.0
+        if is_cut(found) and not is_outage(believed) and found != Verdict("link"):
+            wait = AGAIN_SECONDS
+        elif believed is not None and found is not None and is_outage(believed):
             if not names_known:
                 wait = NAMES_SECONDS
             elif found.name == "ipv6" or (is_outage(found) and nearer(believed.name, found.name) != found.name):

@@ -30,7 +30,8 @@ WAVERING_SECONDS = 2.0
 CROSSING_SECONDS = 2.0  # answers of probes that left together come at different moments, some before a cut
 LIVES_SECONDS = 15.0  # for how long after an answer a segment is not dead: some routers answer only now and then
 START_SECONDS = 8.0  # for how long a fresh start may have no answer from anywhere before that means something
-MIN_SITES = 5  # web sites that must have been tried before most of them failing is a finding
+MIN_SITES = 5  # so many different web sites are enough for a finding, if most of them fail
+NEWEST_SITES = 10
 MOST_SITES = 0.6
 
 
@@ -89,37 +90,21 @@ class Resolver(NamedTuple):
 class Sites(NamedTuple):
     """TCP connections to widely used web sites: for the newest attempt at each site in the window, how many seconds ago
     it began, by what came of it. Without an address there is no connection, which says nothing of the site.
-    `page_seconds` is the same for the newest page of the captive check that came from the web (None: none did).
     """
 
     worked: tuple[float, ...]
     failed: tuple[float, ...]
     unresolved: tuple[float, ...]
-    page_seconds: float | None = None
-
-    @property
-    def last_worked(self) -> float:
-        """Seconds since the newest attempt began that worked, a page included; infinite: none in the window."""
-        return min((*self.worked, inf if self.page_seconds is None else self.page_seconds))
 
     def any_failed(self, seconds: float) -> bool:
         """Whether an attempt that began in the last `seconds` did not work."""
         return any(age <= seconds for age in self.failed + self.unresolved)
 
     @property
-    def failed_in_a_row(self) -> tuple[float, ...]:
-        """The connections that failed and began after anything worked."""
-        return tuple(age for age in self.failed if age < self.last_worked)
-
-    @property
-    def missed_in_a_row(self) -> int:
-        """How many attempts came to nothing since anything worked."""
-        return sum(age < self.last_worked for age in self.failed + self.unresolved)
-
-    @property
     def mostly_fail(self) -> bool:
-        tried = len(self.worked) + len(self.failed)
-        return tried >= MIN_SITES and len(self.failed) >= tried * MOST_SITES
+        """Whether most of the newest connections failed."""
+        tried = sorted([(age, False) for age in self.worked] + [(age, True) for age in self.failed])[:NEWEST_SITES]
+        return len(tried) >= MIN_SITES and sum(failed for _, failed in tried) >= len(tried) * MOST_SITES
 
 
 class Evidence(NamedTuple):
@@ -135,6 +120,7 @@ class Evidence(NamedTuple):
     anchors6: tuple[Ping, ...]
     resolvers: tuple[Resolver, ...]
     sites: Sites | None
+    page_seconds: float | None  # since the captive check's newest page began that came from the web; None: not lately
     captive: bool | None  # None: the check has no answer
     ipv6_configured: bool
     degradation: Degradation | None
@@ -171,9 +157,9 @@ def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a ver
     if not works:
         return nearest_silent(evidence)
     if evidence.resolvers and all(resolver.broken for resolver in evidence.resolvers):
-        return Verdict("dns")
+        return None if is_cut_suspected(evidence) else Verdict("dns")
     if evidence.sites is not None and evidence.sites.mostly_fail:
-        return Verdict("web")
+        return None if is_cut_suspected(evidence) else Verdict("web")
     if evidence.ipv6_configured and ipv6_is_gone(evidence):
         return Verdict("ipv6")
     if evidence.degradation is not None:
@@ -182,15 +168,17 @@ def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a ver
 
 
 def line_works(evidence: Evidence) -> bool | None:
-    """Whether anything beyond the provider answers: an anchor of either family, or a web site since they fell silent
-    (or nothing there is probed); None while that is not known.
+    """Whether there is a way beyond the provider: an anchor of either family owes no answer, or the web has answered
+    since the anchors fell silent; None while that is not known.
     """
     anchors, sites = evidence.anchors4 + evidence.anchors6, evidence.sites
     known = [ping for ping in anchors if ping.ever_answered]
-    if any(not ping.wavers for ping in known) or (not anchors and sites is None):
+    if any(not ping.wavers for ping in known):
         return True
-    if do_sites_stand_in(evidence):
-        return works_by_sites(evidence)
+    if not anchors and sites is None:
+        return not router_is_gone(evidence)  # nothing beyond is probed
+    if does_web_stand_in(evidence):
+        return not is_cut_without_pings(evidence)
     if not known and evidence.ever_reached and (sites is None or not sites.failed) and not router_is_gone(evidence):
         return True  # no ping ever got through, and no connection fails: names at most
     settled = all(ping.silent for ping in anchors) and (known or evidence.running_seconds >= START_SECONDS)
@@ -205,30 +193,49 @@ def anchors_silence(evidence: Evidence) -> float:
     return min((ping.silent_seconds or 0.0 for ping in known), default=evidence.running_seconds)
 
 
-def do_sites_stand_in(evidence: Evidence) -> bool:
-    """Whether the anchors' silence says nothing, because web sites have worked since: pings are dropped somewhere."""
-    return evidence.sites is not None and evidence.sites.last_worked + CROSSING_SECONDS < anchors_silence(evidence)
-
-
-def works_by_sites(evidence: Evidence) -> bool | None:
-    """`line_works` where sites stand in for the anchors. It does not if several connections in a row have failed, over
-    some seconds, or if the router is gone and nothing works any more.
+def last_worked(evidence: Evidence) -> float:
+    """Seconds since the newest attempt at a web site or at the captive check's page began that worked; infinite: none
+    in the window.
     """
-    assert evidence.sites is not None  # noqa: S101 - they stand in
-    failed = evidence.sites.failed_in_a_row
+    worked = () if evidence.sites is None else evidence.sites.worked
+    return min((*worked, inf if evidence.page_seconds is None else evidence.page_seconds))
+
+
+def does_web_stand_in(evidence: Evidence) -> bool:
+    """Whether the anchors' silence says nothing, because the web has answered since: pings are dropped somewhere."""
+    return last_worked(evidence) + CROSSING_SECONDS < anchors_silence(evidence)
+
+
+def failed_in_a_row(evidence: Evidence) -> tuple[float, ...]:
+    """Seconds since the connections to web sites began that failed since anything worked."""
+    failed = () if evidence.sites is None else evidence.sites.failed
+    return tuple(age for age in failed if age < last_worked(evidence))
+
+
+def is_cut_without_pings(evidence: Evidence) -> bool:
+    """Where the web stands in for the anchors: several connections in a row have failed, over some seconds, or the
+    router is gone and nothing works any more.
+    """
+    failed = failed_in_a_row(evidence)
     if len(failed) >= MIN_SITES and max(failed) - min(failed) >= SILENT_SECONDS:
-        return False
-    if evidence.sites.missed_in_a_row >= MISSED_IN_A_ROW and router_is_gone(evidence):
-        return False
-    return None if len(failed) >= MISSED_IN_A_ROW else True
+        return True
+    unresolved = () if evidence.sites is None else evidence.sites.unresolved
+    missed = len(failed) + sum(age < last_worked(evidence) for age in unresolved)
+    return missed >= MISSED_IN_A_ROW and router_is_gone(evidence)
+
+
+def is_cut_suspected(evidence: Evidence) -> bool:
+    """Where the web stands in for the anchors: connections have begun to fail, and may go on to."""
+    anchors_answer = any(not ping.wavers for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered)
+    return not anchors_answer and len(failed_in_a_row(evidence)) >= MISSED_IN_A_ROW
 
 
 def far_silence(evidence: Evidence) -> float:
     """For how many seconds nothing beyond the provider has answered: no anchor, or where those say nothing, no site."""
     silence = anchors_silence(evidence)
     never = not any(ping.ever_answered for ping in evidence.anchors4 + evidence.anchors6)
-    if evidence.sites is not None and (never or do_sites_stand_in(evidence)):
-        return max(evidence.sites.failed_in_a_row, default=silence)
+    if never or does_web_stand_in(evidence):
+        return max(failed_in_a_row(evidence), default=silence)
     return silence
 
 

@@ -14,7 +14,17 @@ from netvane.latency.outages import ComingBack, Outage, State, Totals
 from netvane.latency.path import PathWatch, as_hops
 from netvane.latency.prober import Prober
 from netvane.latency.rounds import Rounds
-from netvane.latency.verdict import Evidence, Ping, Verdict, do_sites_stand_in, far_silence, is_cut, is_outage, judge
+from netvane.latency.verdict import (
+    Evidence,
+    Ping,
+    Verdict,
+    does_web_stand_in,
+    far_silence,
+    is_cut,
+    is_outage,
+    judge,
+    line_works,
+)
 
 log = get_logger("latency.watch")
 
@@ -52,6 +62,7 @@ class VerdictWatch:
         self._sampled_ns = 0
         self._coming_back = ComingBack()
         self._line_back_ns: int | None = None
+        self._line_away_ns = 0
         self._traces: set[asyncio.Task[None]] = set()
 
     @property
@@ -79,9 +90,11 @@ class VerdictWatch:
         evidence = self._observations.lay_out(snapshot, around, now)
         self.only_router_answers = only_router_answers(evidence)
         verdict = judge(evidence)
-        if verdict is None or is_cut(verdict):
+        if is_cut(verdict) or (verdict is None and not line_works(evidence)):
+            if self._line_back_ns is not None:
+                self._line_away_ns = now - round(far_silence(evidence) * NANOSECONDS)
             self._line_back_ns = None
-        elif self._line_back_ns is None:
+        elif self._line_back_ns is None and verdict is not None:
             self._line_is_back(evidence, snapshot, now)
             evidence = self._observations.lay_out(snapshot, around, now)
             verdict = judge(evidence)
@@ -113,13 +126,13 @@ class VerdictWatch:
         self._tell(before.outage, closed, evidence)
 
     def _line_is_back(self, evidence: Evidence, snapshot: Snapshot, now_ns: int) -> None:
-        """An anchor answers (again): the line was cut, or it was not known if it was, perhaps for a few seconds only.
-        What lies behind is asked at once: what began without a line says nothing.
+        """There is a way beyond the provider (again): the line was cut, or it was not known if it was, perhaps for a
+        few seconds only, or since the start. What lies behind is asked at once.
         """
         anchors = evidence.anchors4 + evidence.anchors6
         seconds = max((ping.answering_seconds or 0.0 for ping in anchors if ping.answers), default=0.0)
         self._line_back_ns = now_ns - round(seconds * NANOSECONDS)
-        self._observations.line_is_back(now_ns)
+        self._observations.line_is_back(self._line_away_ns, now_ns)
         self._rounds().confirm(at_once=True)
         self._prober.burst(target.name for target, _ in snapshot if target.role in BURST_ROLES)
 
@@ -210,7 +223,7 @@ def age(verdict: Verdict, evidence: Evidence) -> float:
     match verdict.name:
         case "router" | "isp" | "upstream":
             anchors = [ping for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered]
-            if not anchors or do_sites_stand_in(evidence):
+            if not anchors or does_web_stand_in(evidence):
                 return far_silence(evidence)
             return _together(ping.silent_seconds or 0.0 for ping in anchors)
         case "dns":
@@ -225,7 +238,7 @@ def _together(seconds: Iterable[float]) -> float:
     it.
     """
     ages = sorted(seconds)
-    began = ages[0]
+    began = ages[0] if ages else 0.0
     for age in ages:
         began = age if age - began <= TOGETHER_SECONDS else began
     return began
