@@ -64,14 +64,10 @@ class Fault:
         """Whether a packet to that depth, or its answer, meets the fault."""
         return where >= DEPTHS[self.where] and start < self.ends and end > self.begins
 
-    def hits_names(self, start: float, end: float) -> bool:
-        """Whether a question for a name does."""
-        broken = self.where == "dns" and self.begins <= start < self.ends
-        return broken or self.hits(4, start, end)
-
-    def hits_sites(self, start: float, end: float) -> bool:
-        refused = self.where == "web" and self.begins <= start < self.ends
-        return refused or self.hits(4, start, end)
+    def spoils(self, what: Where, start: float, end: float) -> bool:
+        """Whether a question for a name (`dns`) or a connection to a site (`web`) comes to nothing."""
+        itself = self.where == what and self.begins <= start < self.ends
+        return itself or self.hits(4, start, end)
 
 
 @dataclass
@@ -169,7 +165,7 @@ class World:
 
     def _ask(self) -> None:
         start_ns = self.monotonic_ns()
-        fails = self.fault.hits_names(self.now, self.now + self.rtt)
+        fails = self.fault.spoils("dns", self.now, self.now + self.rtt)
         seconds = self.fault.dns_seconds if fails else self.rtt
         # Who is told that there is no name has an answer.
         answered = None if fails and seconds >= rounds.DEADLINES["dns"] else seconds
@@ -178,7 +174,7 @@ class World:
     def _try_site(self) -> None:
         site = next(self._sites)
         known = SITES.index(site) < self.fault.known_sites
-        if not self.fault.hits_names(self.now, self.now + self.rtt):
+        if not self.fault.spoils("dns", self.now, self.now + self.rtt):
             self.later(self.rtt, lambda: self._connect(site))
         elif known:
             self.later(min(self.fault.dns_seconds, PATIENCE_SECONDS), lambda: self._connect(site))
@@ -189,7 +185,7 @@ class World:
 
     def _connect(self, site: str) -> None:
         start_ns = self.monotonic_ns()
-        fails = self.fault.hits_sites(self.now, self.now + self.rtt)
+        fails = self.fault.spoils("web", self.now, self.now + self.rtt)
         seconds = self.fault.connect_seconds if fails else self.rtt
         self.later(seconds, lambda: self.observations.site(site, start_ns, "failed" if fails else "worked"))
 

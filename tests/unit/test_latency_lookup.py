@@ -46,6 +46,12 @@ class Server(asyncio.DatagramProtocol):
         self.waiting = []
 
 
+def set_ttl(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """For all answers from now on."""
+    monkeypatch.setattr(resolver, "MIN_SECONDS", seconds)
+    monkeypatch.setattr(resolver, "MAX_SECONDS", seconds)
+
+
 @asynccontextmanager
 async def serving(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Server, Lookup]]:
     """A resolver on a port that everybody may have, and who asks it."""
@@ -58,8 +64,7 @@ async def serving(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Server
             self.port = transport.get_extra_info("sockname")[1]
 
     monkeypatch.setattr(dns.asyncresolver, "Resolver", Elsewhere)
-    monkeypatch.setattr(resolver, "MIN_SECONDS", TTL_SECONDS)
-    monkeypatch.setattr(resolver, "MAX_SECONDS", TTL_SECONDS)
+    set_ttl(monkeypatch, TTL_SECONDS)
     monkeypatch.setattr(lookup, "PATIENCE_SECONDS", PATIENCE_SECONDS)
     names = Lookup((LOCAL,))
     try:
@@ -79,8 +84,7 @@ def run(check: Callable[[Server, Lookup], Coroutine[Any, Any, None]], monkeypatc
 
 def test_an_address_is_asked_for_once_within_its_ttl(monkeypatch: pytest.MonkeyPatch) -> None:
     async def check(server: Server, names: Lookup) -> None:
-        monkeypatch.setattr(resolver, "MIN_SECONDS", 60.0)
-        monkeypatch.setattr(resolver, "MAX_SECONDS", 60.0)
+        set_ttl(monkeypatch, 60.0)
         assert [await names.address("a.example") for _ in range(3)] == [OLD] * 3
         assert len(server.questions) == 1
 
@@ -96,8 +100,7 @@ def test_while_nobody_answers_the_old_address_is_good_and_a_late_answer_is_not_l
         server.address = None
         assert await asyncio.gather(*(names.address("a.example") for _ in range(3))) == [OLD] * 3
         assert len(server.questions) == 2  # one question for all of them
-        monkeypatch.setattr(resolver, "MAX_SECONDS", 60.0)
-        monkeypatch.setattr(resolver, "MIN_SECONDS", 60.0)
+        set_ttl(monkeypatch, 60.0)
         server.answer_all(NEW)
         assert await names.address("a.example") == NEW
         assert await names.address("a.example") == NEW

@@ -5,8 +5,9 @@
 What one probe says proves little: a target that has never answered is mute, not dead; one far target is never proof;
 and a router that drops pings but lets traffic through is not to blame. So a segment is broken when something that used
 to answer there has missed several probes in a row, everything behind it is silent as well, and attempts to reach web
-sites that began after the silence have failed too. And names or sites are to blame only while the line itself works:
-with everything behind it silent they fail as well, perhaps before the pings have missed enough to tell.
+sites (if those are tried) that began after the silence have failed too. And names or sites are to blame only while the
+line itself works: with everything behind it silent they fail as well, perhaps before the pings have missed enough to
+tell.
 """
 
 from math import inf
@@ -125,6 +126,11 @@ class Evidence(NamedTuple):
     ipv6_configured: bool
     degradation: Degradation | None
 
+    @property
+    def known_anchors(self) -> tuple[Ping, ...]:
+        """Those that have ever answered, of either family."""
+        return tuple(ping for ping in self.anchors4 + self.anchors6 if ping.ever_answered)
+
 
 class Verdict(NamedTuple):
     """The verdict, and for `degraded` the segment at which it begins and what it is: loss, delay or (slow) dns."""
@@ -156,10 +162,9 @@ def judge(evidence: Evidence) -> Verdict | None:  # noqa: PLR0911 - a rule a ver
         return None
     if not works:
         return nearest_silent(evidence)
-    if evidence.resolvers and all(resolver.broken for resolver in evidence.resolvers):
-        return None if is_cut_suspected(evidence) else Verdict("dns")
-    if evidence.sites is not None and evidence.sites.mostly_fail:
-        return None if is_cut_suspected(evidence) else Verdict("web")
+    names_fail = bool(evidence.resolvers) and all(resolver.broken for resolver in evidence.resolvers)
+    if names_fail or (evidence.sites is not None and evidence.sites.mostly_fail):
+        return None if is_cut_suspected(evidence) else Verdict("dns" if names_fail else "web")
     if evidence.ipv6_configured and ipv6_is_gone(evidence):
         return Verdict("ipv6")
     if evidence.degradation is not None:
@@ -172,25 +177,33 @@ def line_works(evidence: Evidence) -> bool | None:
     since the anchors fell silent; None while that is not known.
     """
     anchors, sites = evidence.anchors4 + evidence.anchors6, evidence.sites
-    known = [ping for ping in anchors if ping.ever_answered]
-    if any(not ping.wavers for ping in known):
+    if do_anchors_answer(evidence):
         return True
     if not anchors and sites is None:
         return not router_is_gone(evidence)  # nothing beyond is probed
     if does_web_stand_in(evidence):
         return not is_cut_without_pings(evidence)
-    if not known and evidence.ever_reached and (sites is None or not sites.failed) and not router_is_gone(evidence):
+    if (
+        not evidence.known_anchors
+        and evidence.ever_reached
+        and (sites is None or not sites.failed)
+        and not router_is_gone(evidence)
+    ):
         return True  # no ping ever got through, and no connection fails: names at most
-    settled = all(ping.silent for ping in anchors) and (known or evidence.running_seconds >= START_SECONDS)
-    if sites is not None:
-        settled = settled and sites.any_failed(anchors_silence(evidence))
+    settled = all(ping.silent for ping in anchors)
+    settled = settled and (bool(evidence.known_anchors) or evidence.running_seconds >= START_SECONDS)
+    settled = settled and (sites is None or sites.any_failed(anchors_silence(evidence)))
     return False if settled else None
+
+
+def do_anchors_answer(evidence: Evidence) -> bool:
+    """Whether an anchor that is known to answer owes nothing, or not for long."""
+    return any(not ping.wavers for ping in evidence.known_anchors)
 
 
 def anchors_silence(evidence: Evidence) -> float:
     """For how many seconds no anchor has answered; those that never did say nothing."""
-    known = [ping for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered]
-    return min((ping.silent_seconds or 0.0 for ping in known), default=evidence.running_seconds)
+    return min((ping.silent_seconds or 0.0 for ping in evidence.known_anchors), default=evidence.running_seconds)
 
 
 def last_worked(evidence: Evidence) -> float:
@@ -206,10 +219,15 @@ def does_web_stand_in(evidence: Evidence) -> bool:
     return last_worked(evidence) + CROSSING_SECONDS < anchors_silence(evidence)
 
 
+def do_pings_say_nothing(evidence: Evidence) -> bool:
+    """Whether no anchor tells anything of the line: none ever answered, or the web does in their place."""
+    return not evidence.known_anchors or does_web_stand_in(evidence)
+
+
 def failed_in_a_row(evidence: Evidence) -> tuple[float, ...]:
     """Seconds since the connections to web sites began that failed since anything worked."""
-    failed = () if evidence.sites is None else evidence.sites.failed
-    return tuple(age for age in failed if age < last_worked(evidence))
+    failed, since = () if evidence.sites is None else evidence.sites.failed, last_worked(evidence)
+    return tuple(age for age in failed if age < since)
 
 
 def is_cut_without_pings(evidence: Evidence) -> bool:
@@ -219,22 +237,20 @@ def is_cut_without_pings(evidence: Evidence) -> bool:
     failed = failed_in_a_row(evidence)
     if len(failed) >= MIN_SITES and max(failed) - min(failed) >= SILENT_SECONDS:
         return True
-    unresolved = () if evidence.sites is None else evidence.sites.unresolved
-    missed = len(failed) + sum(age < last_worked(evidence) for age in unresolved)
+    unresolved, since = () if evidence.sites is None else evidence.sites.unresolved, last_worked(evidence)
+    missed = len(failed) + sum(age < since for age in unresolved)
     return missed >= MISSED_IN_A_ROW and router_is_gone(evidence)
 
 
 def is_cut_suspected(evidence: Evidence) -> bool:
     """Where the web stands in for the anchors: connections have begun to fail, and may go on to."""
-    anchors_answer = any(not ping.wavers for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered)
-    return not anchors_answer and len(failed_in_a_row(evidence)) >= MISSED_IN_A_ROW
+    return not do_anchors_answer(evidence) and len(failed_in_a_row(evidence)) >= MISSED_IN_A_ROW
 
 
 def far_silence(evidence: Evidence) -> float:
     """For how many seconds nothing beyond the provider has answered: no anchor, or where those say nothing, no site."""
     silence = anchors_silence(evidence)
-    never = not any(ping.ever_answered for ping in evidence.anchors4 + evidence.anchors6)
-    if never or does_web_stand_in(evidence):
+    if do_pings_say_nothing(evidence):
         return max(failed_in_a_row(evidence), default=silence)
     return silence
 

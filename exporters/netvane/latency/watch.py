@@ -18,7 +18,7 @@ from netvane.latency.verdict import (
     Evidence,
     Ping,
     Verdict,
-    does_web_stand_in,
+    do_pings_say_nothing,
     far_silence,
     is_cut,
     is_outage,
@@ -222,10 +222,9 @@ def age(verdict: Verdict, evidence: Evidence) -> float:
     """For how many seconds what the verdict says has been so, by the evidence; 0.0: it has just been seen."""
     match verdict.name:
         case "router" | "isp" | "upstream":
-            anchors = [ping for ping in evidence.anchors4 + evidence.anchors6 if ping.ever_answered]
-            if not anchors or does_web_stand_in(evidence):
+            if do_pings_say_nothing(evidence):
                 return far_silence(evidence)
-            return _together(ping.silent_seconds or 0.0 for ping in anchors)
+            return _together(ping.silent_seconds or 0.0 for ping in evidence.known_anchors)
         case "dns":
             return _together(resolver.failing_seconds or 0.0 for resolver in evidence.resolvers)
         case "web" if evidence.sites is not None:
@@ -237,10 +236,10 @@ def _together(seconds: Iterable[float]) -> float:
     """How long ago those began of which the last has just begun. One that has been dead for days has nothing to do with
     it.
     """
-    ages = sorted(seconds)
-    began = ages[0] if ages else 0.0
-    for age in ages:
-        began = age if age - began <= TOGETHER_SECONDS else began
+    newest_first = sorted(seconds)
+    began = newest_first[0] if newest_first else 0.0
+    for earlier in newest_first:
+        began = earlier if earlier - began <= TOGETHER_SECONDS else began
     return began
 
 
